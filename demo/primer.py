@@ -1,0 +1,32 @@
+"""Dense pages of random characters: the first reading lesson of the vision tower. Never asked about."""
+
+from random import Random
+
+from demo import fonts
+from demo.canvas import Canvas, random_theme
+from demo.pictures import Picture
+
+FAMILY = "primer"
+DIGITS = "0123456789"
+
+
+def draw(rng: Random, characters: str, faces: tuple[str, ...]) -> Picture:
+    """A page full of lines; half of the runs are digits, which stand closest together and are asked for most."""
+    canvas = Canvas(rng.choice((308, 336, 364)), rng.choice((224, 252)), random_theme(rng))
+    theme, face, middle = canvas.theme, rng.choice(faces), rng.uniform(12, 22)
+    lines = []
+    while middle < canvas.height - 10:
+        font = fonts.load(face, rng.randint(16, 22))
+        x, drawn = rng.uniform(4, 16), ""
+        while x < canvas.width - 24:
+            pool = DIGITS if rng.random() < 0.5 else characters
+            run = "".join(rng.choice(pool) for _ in range(rng.randint(2, 6)))
+            if x + font.getlength(run) > canvas.width - 4:
+                break
+            x, drawn = canvas.text(x, middle, run, font, rng.choice((theme.ink, theme.pale))), drawn + run
+            if rng.random() < 0.3:
+                x += rng.uniform(3, 30)
+        lines.append(drawn)
+        middle += rng.uniform(28, 38)
+    noise = rng.uniform(0, 8) if rng.random() < 0.5 else 0.0
+    return Picture(FAMILY, canvas.pixels(noise, rng.getrandbits(32)), tuple(canvas.glyphs), tuple(lines), {})

@@ -1,0 +1,1 @@
+"""The deployments of the graph, one folder each, and the contract between them."""

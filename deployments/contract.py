@@ -1,0 +1,104 @@
+"""What travels between the deployments: frozen values, checked where they are made. Imports nothing of ours."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+"""A decoded picture or tile: uint8, (height, width, 3), RGB."""
+
+CELL = 28
+"""Side in pixels of one visual token of the GLM family (patch 14, merged 2 x 2); prepared sides are multiples of it."""
+
+FinishReason = Literal["stop", "length"]
+
+
+class Level(StrEnum):
+    """How much work an answer is worth at the moment: beam search, greedy decoding, or the holding text at once."""
+
+    FULL = "full"
+    FAST = "fast"
+    HOLDING = "holding"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the model is asked about a prepared picture.
+
+    ``deadline`` is seconds since the epoch: nobody reads the answer after it. It crosses machines, whose clocks are
+    taken to agree to within a fraction of a second (NTP).
+    """
+
+    request_id: str
+    text: str
+    max_new_tokens: int | None
+    deadline: float
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise ValueError("a question needs text")
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A picture ready for the model: where its tiles are, and what is known without them.
+
+    ``tiles`` is an object reference to a ``tuple[Pixels, ...]`` in the cluster's store: the pixels go from the
+    preprocessor to the model and never through the ingress. ``sizes`` are the tiles' (height, width).
+    """
+
+    tiles: Any
+    sizes: tuple[tuple[int, int], ...]
+    source_format: str
+    source_size: tuple[int, int]
+    preprocess_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts; ``image_tokens`` are part of ``prompt_tokens``."""
+
+    prompt_tokens: int
+    image_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A model replica's load when it sent this: the ingress's eyes. Rides on every answer."""
+
+    running: int
+    waiting: int
+    level: Level
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The model's answer. Times in milliseconds: ``queue_ms`` waiting inside the replica, ``generate_ms`` computing."""
+
+    text: str
+    level: Level
+    finish_reason: FinishReason
+    usage: Usage
+    queue_ms: float
+    generate_ms: float
+    gpu_memory_mb: int
+    load: Load
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a model replica serves with, for ``/healthz`` and ``/v1/models``."""
+
+    name: str
+    device: str
+    dtype: str
+    quantization: str
+    parameters: int
+    engine: str
+    level: Level

@@ -1,0 +1,157 @@
+"""Everything that can go wrong with a request, as one tree. Each class knows its HTTP status and its code.
+
+::
+
+    TuwenError                       500 internal
+    ├── RequestError                 400 invalid_request        the caller's request is wrong
+    │   ├── Unauthorized             401 unauthorized
+    │   ├── NotFound                 404 not_found
+    │   ├── MethodNotAllowed         405 method_not_allowed
+    │   ├── BodyTooLarge             413 body_too_large
+    │   ├── UnsupportedMediaType     415 unsupported_media_type
+    │   ├── UnsupportedParameter     400 unsupported_parameter
+    │   ├── StreamUnsupported        400 stream_unsupported
+    │   ├── QuestionEmpty            400 question_empty
+    │   ├── QuestionTooLong          400 question_too_long
+    │   └── ImageError               400 image_invalid          the picture is missing or cannot be used
+    │       ├── ImageMissing         400 image_missing
+    │       ├── TooManyImages        400 too_many_images
+    │       ├── ImageUrlUnsupported  400 image_url_unsupported
+    │       ├── ImageEncoding        400 image_encoding
+    │       ├── NotAnImage           415 not_an_image
+    │       ├── UnsupportedFormat    415 unsupported_format
+    │       ├── ImageTruncated       422 image_truncated
+    │       ├── ImageShape           422 image_shape
+    │       └── TooManyPixels        413 too_many_pixels
+    └── ServiceError                 500 internal               the request was fine, we could not answer it
+        ├── EmptyAnswer              502 empty_answer
+        ├── PixelsLost               503 unavailable
+        ├── Unavailable              503 unavailable
+        ├── Overloaded               429 overloaded
+        └── DeadlineExceeded         504 deadline_exceeded
+
+The codes are part of the HTTP contract. A message says what to do. Raised where the fault is found and turned into a
+response in one place (``ingress/app.py``). Between deployments an error travels as a returned value, so that a
+caller's mistake is not logged and counted there as a failure of ours.
+"""
+
+from typing import ClassVar
+
+
+class TuwenError(Exception):
+    """Base of all. ``message`` is for the caller and must not tell what only the operator may know."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message, retry_after_s)
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class RequestError(TuwenError):
+    status, code = 400, "invalid_request"
+
+
+class Unauthorized(RequestError):
+    status, code = 401, "unauthorized"
+
+
+class NotFound(RequestError):
+    status, code = 404, "not_found"
+
+
+class MethodNotAllowed(RequestError):
+    status, code = 405, "method_not_allowed"
+
+
+class BodyTooLarge(RequestError):
+    status, code = 413, "body_too_large"
+
+
+class UnsupportedMediaType(RequestError):
+    status, code = 415, "unsupported_media_type"
+
+
+class UnsupportedParameter(RequestError):
+    code = "unsupported_parameter"
+
+
+class StreamUnsupported(RequestError):
+    code = "stream_unsupported"
+
+
+class QuestionEmpty(RequestError):
+    code = "question_empty"
+
+
+class QuestionTooLong(RequestError):
+    code = "question_too_long"
+
+
+class ImageError(RequestError):
+    code = "image_invalid"
+
+
+class ImageMissing(ImageError):
+    code = "image_missing"
+
+
+class TooManyImages(ImageError):
+    code = "too_many_images"
+
+
+class ImageUrlUnsupported(ImageError):
+    code = "image_url_unsupported"
+
+
+class ImageEncoding(ImageError):
+    code = "image_encoding"
+
+
+class NotAnImage(ImageError):
+    status, code = 415, "not_an_image"
+
+
+class UnsupportedFormat(ImageError):
+    status, code = 415, "unsupported_format"
+
+
+class ImageTruncated(ImageError):
+    status, code = 422, "image_truncated"
+
+
+class ImageShape(ImageError):
+    status, code = 422, "image_shape"
+
+
+class TooManyPixels(ImageError):
+    status, code = 413, "too_many_pixels"
+
+
+class ServiceError(TuwenError):
+    pass
+
+
+class EmptyAnswer(ServiceError):
+    status, code = 502, "empty_answer"
+
+
+class Unavailable(ServiceError):
+    status, code = 503, "unavailable"
+
+
+class PixelsLost(Unavailable):
+    """The prepared picture's owner died before the model read it; preparing it again is all it takes."""
+
+
+class Overloaded(ServiceError):
+    status, code = 429, "overloaded"
+
+
+class DeadlineExceeded(ServiceError):
+    status, code = 504, "deadline_exceeded"

@@ -1,0 +1,1 @@
+"""The ingress: everything that speaks HTTP. CPU only, no torch."""

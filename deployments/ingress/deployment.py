@@ -1,0 +1,74 @@
+"""The ingress as a Serve deployment, and the other deployments as it sees them."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any, cast
+
+from ray.exceptions import OwnerDiedError, RayActorError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
+from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp
+
+from deployments.contract import Answer, ModelInfo, Prepared, Question
+from deployments.errors import Overloaded, TuwenError, Unavailable
+from deployments.ingress.app import create_app
+from deployments.ingress.pipeline import Pipeline
+from deployments.ingress.records import MemoryRecords
+from deployments.ingress.settings import IngressKnobs, IngressSettings
+
+logger = logging.getLogger("ray.serve")
+
+
+class Ingress:
+    """Speaks HTTP; holds no model, no picture and no torch."""
+
+    def __init__(
+        self, preprocessor: DeploymentHandle, model: DeploymentHandle, settings: IngressSettings, model_name: str
+    ) -> None:
+        records = MemoryRecords(settings.records)
+        self._pipeline = Pipeline(RemotePreprocessor(preprocessor), RemoteModel(model), records, model_name)
+        self._samples = Path(settings.samples) if settings.samples else None
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        return create_app(self._pipeline, self._samples)
+
+    def reconfigure(self, user_config: dict[str, Any]) -> None:
+        self._pipeline.knobs = IngressKnobs.model_validate(user_config)
+
+
+class RemotePreprocessor:
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+
+    async def prepare(self, data: bytes) -> Prepared:
+        return cast(Prepared, await _called("the preprocessor", self._handle.prepare.remote(data)))
+
+
+class RemoteModel:
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+
+    async def answer(self, prepared: Prepared, question: Question) -> Answer:
+        return cast(Answer, await _called("the model", self._handle.answer.remote(prepared, question)))
+
+    async def info(self) -> ModelInfo:
+        return cast(ModelInfo, await _called("the model", self._handle.info.remote()))
+
+
+async def _called(who: str, response: Any) -> Any:
+    """The deployment's result, with its faults and Ray's turned into our errors."""
+    try:
+        result = await response
+    except BackPressureError as full:
+        raise Overloaded(f"{who} has no room in its queue", full.retry_after_s) from full
+    except (RayActorError, DeploymentUnavailableError, OwnerDiedError) as gone:
+        raise Unavailable(f"{who} is not available at the moment: ask again") from gone
+    except RequestCancelledError as cancelled:
+        raise asyncio.CancelledError from cancelled
+    except RayTaskError as fault:
+        logger.error("%s failed", who, exc_info=fault)
+        raise TuwenError("something went wrong on our side; the request id is in our log") from fault
+    if isinstance(result, TuwenError):
+        raise result
+    return result

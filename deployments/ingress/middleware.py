@@ -1,0 +1,80 @@
+"""ASGI middleware: request ids, a bound on the body while it is read, and security headers."""
+
+import re
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.errors import BodyTooLarge, RequestError
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+FORM_OVERHEAD_BYTES = 64 * 1024
+"""What a multipart body or JSON envelope may add to the picture itself."""
+
+
+def request_id_of(scope: Scope) -> str:
+    """The id of this request: Serve's own (it adds ``x-request-id`` at its proxy, or keeps the client's), if it is fit
+    to be logged and put into a path, else a new one."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
+
+
+SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+
+
+class RequestContext:
+    """Puts ``request_id`` into the request's state and safe defaults into every response's headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        scope.setdefault("state", {})["request_id"] = request_id_of(scope)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SAFE_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+class BodyLimit:
+    """Refuses a body above the limit as soon as its length is announced, or else as soon as it has arrived.
+
+    The limit is read from ``app.state`` at each request, so that it can change on a running service. Base64, as
+    the OpenAI route takes pictures, needs four bytes for three.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        picture_bytes: int = scope["app"].state.pipeline.knobs.max_body_bytes
+        limit = picture_bytes * 4 // 3 + FORM_OVERHEAD_BYTES
+        refusal = BodyTooLarge(f"the request's body is larger than the {picture_bytes} bytes allowed for a picture")
+        announced = Headers(scope=scope).get("content-length")
+        if announced is not None and not announced.isdecimal():
+            raise RequestError("the header Content-Length is not a number")
+        if announced is not None and int(announced) > limit:
+            raise refusal
+        arrived = 0
+
+        async def counted() -> Message:
+            nonlocal arrived
+            message = await receive()
+            arrived += len(message.get("body", b""))
+            if arrived > limit:
+                raise refusal
+            return message
+
+        await self.app(scope, counted, send)

@@ -1,0 +1,59 @@
+"""What is remembered of each request, for ``/v1/requests/{id}``: how it went, never the picture nor the words."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Protocol
+
+from deployments.contract import Level, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where a request's time went, in whole milliseconds. ``queue`` is all waiting, transport included."""
+
+    fetch: int
+    preprocess: int
+    queue: int
+    generate: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One finished request. ``error`` is a failure's code; ``created`` is seconds since the epoch."""
+
+    request_id: str
+    created: float
+    status: int
+    model: str
+    timing_ms: Timing
+    level: Level | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    tiles: int = 0
+    source_format: str | None = None
+    source_size: tuple[int, int] | None = None
+    error: str | None = None
+
+
+class RecordStore(Protocol):
+    async def put(self, record: Record) -> None: ...
+
+    async def get(self, request_id: str) -> Record | None: ...
+
+
+class MemoryRecords:
+    """The newest ``capacity`` records of this process; the oldest makes room for the next."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._records: OrderedDict[str, Record] = OrderedDict()
+
+    async def put(self, record: Record) -> None:
+        self._records[record.request_id] = record
+        self._records.move_to_end(record.request_id)
+        while len(self._records) > self._capacity:
+            self._records.popitem(last=False)
+
+    async def get(self, request_id: str) -> Record | None:
+        return self._records.get(request_id)

@@ -1,0 +1,147 @@
+"""The REST surface: ``/v1/ask``, ``/chat``, ``/v1/requests/{id}``, ``/healthz``."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from deployments.contract import Level
+from deployments.errors import ImageMissing, ImageUrlUnsupported, NotFound, StreamUnsupported, TuwenError
+from deployments.ingress.auth import require_key
+from deployments.ingress.pipeline import Ask, OnOverload, Pipeline, Reply
+from deployments.preprocess.settings import FORMATS
+
+HEALTH_TIMEOUT_S = 5.0
+
+router = APIRouter()
+
+
+class TimingBody(BaseModel):
+    fetch: int
+    preprocess: int
+    queue: int
+    generate: int
+    total: int
+
+
+class UsageBody(BaseModel):
+    prompt_tokens: int
+    image_tokens: int
+    completion_tokens: int
+
+
+class AnswerBody(BaseModel):
+    """An answer, or under overload the holding reply (``level`` is then ``holding``)."""
+
+    answer: str
+    level: Level
+    request_id: str
+    cached: bool
+    finish_reason: Literal["stop", "length"] | None
+    usage: UsageBody
+    timing_ms: TimingBody
+    tiles: int
+    gpu_memory_mb: int
+    model: str
+    retry_after_s: float | None = None
+
+
+def answer_body(reply: Reply) -> dict[str, Any]:
+    """The reply as the contract's JSON; ``retry_after_s`` only where there is one."""
+    body = asdict(reply)
+    if body["retry_after_s"] is None:
+        del body["retry_after_s"]
+    return body
+
+
+async def uploaded(image: UploadFile | None) -> bytes:
+    if image is None:
+        raise ImageMissing("there is no picture: send one in the multipart field `image`")
+    return await image.read()
+
+
+@router.post("/v1/ask", response_model=AnswerBody, dependencies=[Depends(require_key)])
+async def ask(
+    request: Request,
+    image: Annotated[UploadFile | None, File(description="the picture")] = None,
+    image_url: Annotated[str | None, Form(description="the picture's address (not yet)")] = None,
+    question: Annotated[str, Form(description="what to say about it")] = "",
+    max_new_tokens: Annotated[int | None, Form(ge=1, description="longest answer, in tokens")] = None,
+    stream: Annotated[bool, Form(description="server-sent events (not yet)")] = False,
+    on_overload: Annotated[OnOverload, Form(description="holding reply, or error 429")] = "answer",
+) -> Response:
+    """Answer a question about a picture."""
+    if stream:
+        raise StreamUnsupported("answers are not streamed yet: leave `stream` out")
+    if image_url is not None:
+        raise ImageUrlUnsupported("pictures by address are not fetched yet: upload the file in the field `image`")
+    return await _answered(request, await uploaded(image), question, max_new_tokens, on_overload)
+
+
+@router.post("/chat", response_model=AnswerBody, dependencies=[Depends(require_key)])
+async def chat(
+    request: Request,
+    image: Annotated[UploadFile | None, File(description="the picture")] = None,
+    text: Annotated[str, Form(description="the customer's words")] = "",
+) -> Response:
+    """The customer-service form of ``/v1/ask``."""
+    return await _answered(request, await uploaded(image), text, None, "answer")
+
+
+@router.get("/v1/requests/{request_id}", dependencies=[Depends(require_key)])
+async def record(request: Request, request_id: str) -> Response:
+    """How a past request went; never its picture or words."""
+    pipeline: Pipeline = request.app.state.pipeline
+    found = await pipeline.records.get(request_id)
+    if found is None:
+        raise NotFound(f"no request {request_id} is remembered: only the newest are")
+    return JSONResponse(asdict(found))
+
+
+@router.get("/healthz")
+async def healthz(request: Request) -> Response:
+    """Readiness, and what serves; 503 until the model answers."""
+    pipeline: Pipeline = request.app.state.pipeline
+    try:
+        async with asyncio.timeout(HEALTH_TIMEOUT_S):
+            info = await pipeline.info()
+    except (TuwenError, TimeoutError) as fault:
+        reason = str(fault) or f"the model did not answer within {HEALTH_TIMEOUT_S:g} s"
+        return JSONResponse({"ready": False, "reason": reason, "limits": _limits(pipeline)}, status_code=503)
+    return JSONResponse(
+        {
+            "ready": True,
+            "model": info.name,
+            "device": info.device,
+            "dtype": info.dtype,
+            "quantization": info.quantization,
+            "parameters": info.parameters,
+            "engine": info.engine,
+            "level": info.level,
+            "safety": "none",
+            "cache": "none",
+            "limits": _limits(pipeline),
+        }
+    )
+
+
+def _limits(pipeline: Pipeline) -> Mapping[str, Any]:
+    """What the page checks before it uploads."""
+    knobs = pipeline.knobs
+    return {
+        "max_body_bytes": knobs.max_body_bytes,
+        "max_question_chars": knobs.max_question_chars,
+        "formats": list(FORMATS),
+    }
+
+
+async def _answered(
+    request: Request, image: bytes, text: str, max_new_tokens: int | None, on_overload: OnOverload
+) -> Response:
+    pipeline: Pipeline = request.app.state.pipeline
+    reply = await pipeline.ask(Ask(request.state.request_id, image, text, max_new_tokens, on_overload))
+    return JSONResponse(answer_body(reply))

@@ -1,0 +1,29 @@
+"""What the ingress serves (a change rolls the replicas) and its limits (a change is live)."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class IngressSettings(BaseModel):
+    """Structure. ``samples`` is a folder of sample pictures for the page (``./`` as in the model's checkpoint)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    samples: str | None = "./demo/samples"
+    records: int = Field(10_000, ge=1, description="requests remembered for /v1/requests/{id}, newest first")
+
+
+class IngressKnobs(BaseModel):
+    """Limits, keys and texts. ``api_key_sha256`` empty: no key is asked for; else hex digests of the accepted keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    api_key_sha256: tuple[Sha256, ...] = ()
+    max_body_bytes: int = Field(20 * 1024 * 1024, ge=1024)
+    max_question_chars: int = Field(2_000, ge=1)
+    request_timeout_s: float = Field(30.0, gt=0, description="an answer that takes longer is not given")
+    holding_text: str = Field("正在为您查询，请稍候", min_length=1)
+    retry_after_s: float = Field(5.0, gt=0, description="when to ask again after a holding reply")

@@ -1,0 +1,76 @@
+"""The model as a Serve deployment: a fraction of a GPU, or a CPU."""
+
+import asyncio
+import logging
+import os
+from typing import Any
+
+import torch
+from ray.exceptions import ObjectLostError, OwnerDiedError
+
+from deployments.contract import Answer, Level, Load, ModelInfo, Pixels, Prepared, Question
+from deployments.errors import EmptyAnswer, PixelsLost, TuwenError
+from deployments.model.answer_text import clean
+from deployments.model.loading import banner, gpu_memory_mb, load
+from deployments.model.settings import ModelKnobs, ModelSettings
+from deployments.model.vision_model import VisionModel
+
+logger = logging.getLogger("ray.serve")
+
+
+class Model:
+    """One replica: one loaded checkpoint, one engine."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+        self._model = VisionModel(load(settings), settings, ModelKnobs())
+        self._model.warm_up()
+        logger.info(banner(self._model.loaded, settings))
+
+    def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Swap the knobs; requests already queued keep theirs."""
+        self._model.knobs = ModelKnobs.model_validate(user_config)
+
+    async def answer(self, prepared: Prepared, question: Question) -> Answer | TuwenError:
+        """Answer about a prepared picture; a request's own fault, and a missed deadline, come back as values."""
+        try:
+            pictures = await self._pixels(prepared)
+            return await self._answer(pictures, question)
+        except TuwenError as error:
+            return error
+
+    def info(self) -> ModelInfo:
+        return self._model.info()
+
+    def check_health(self) -> None:
+        self._model.engine.check()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_model"):
+            self._model.close()
+
+    async def _pixels(self, prepared: Prepared) -> tuple[Pixels, ...]:
+        try:
+            tiles: tuple[Pixels, ...] = await prepared.tiles
+        except (ObjectLostError, OwnerDiedError) as fault:
+            raise PixelsLost("the prepared picture was lost with its preprocessor: send the request again") from fault
+        return tiles
+
+    async def _answer(self, pictures: tuple[Pixels, ...], question: Question) -> Answer:
+        level = Level(self._model.knobs.level)
+        future = self._model.submit(pictures, question.text, question.max_new_tokens, deadline=question.deadline)
+        generation = await asyncio.wrap_future(future)
+        text = clean(generation.text)
+        if not text:
+            raise EmptyAnswer("the model produced no answer text: ask differently, or allow more max_new_tokens")
+        running, waiting = self._model.engine.load()
+        return Answer(
+            text=text,
+            level=level,
+            finish_reason=generation.finish_reason,
+            usage=generation.usage,
+            queue_ms=generation.queue_ms,
+            generate_ms=generation.generate_ms,
+            gpu_memory_mb=gpu_memory_mb(self._model.loaded.device),
+            load=Load(running, waiting, level),
+        )

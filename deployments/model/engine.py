@@ -1,0 +1,67 @@
+"""What an engine is: takes requests, gives futures. Two of them: the exact yardstick and (later) the row engine."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+from deployments.contract import FinishReason, Pixels, Usage
+from deployments.model.prompt import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How to search: ``beam_width`` 1 is greedy. Semantics are those of ``transformers``' ``generate``."""
+
+    max_new_tokens: int
+    beam_width: int = 1
+    length_penalty: float = 1.0
+    early_stopping: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """A prompt and the pictures it speaks of. ``deadline`` is on the engine's clock; work past it is given up."""
+
+    prompt: Prompt
+    pictures: tuple[Pixels, ...]
+    decoding: Decoding
+    deadline: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What came out: the new token ids (the end token left out), their text, and where the time went."""
+
+    token_ids: tuple[int, ...]
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+    queue_ms: float
+    generate_ms: float
+
+
+Clock = Callable[[], float]
+
+
+class Engine(Protocol):
+    """Runs requests on its own thread; never blocks the caller."""
+
+    def submit(self, request: EngineRequest) -> Future[Generation]:
+        """The generation to come; fails with DeadlineExceeded when the deadline passes first.
+
+        Cancelling the future takes the request out of the queue, or stops it at its next step.
+        """
+        ...
+
+    def load(self) -> tuple[int, int]:
+        """(running, waiting) requests."""
+        ...
+
+    def check(self) -> None:
+        """Raises RuntimeError when the engine can no longer answer."""
+        ...
+
+    def close(self) -> None:
+        """Stop; requests not yet begun are cancelled."""
+        ...

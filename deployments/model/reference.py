@@ -1,0 +1,140 @@
+"""The reference engine: ``model.generate``, one request at a time. Simple and exact, the yardstick of faster ones."""
+
+import threading
+import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+from transformers import StoppingCriteria, StoppingCriteriaList
+
+from deployments.contract import FinishReason, Usage
+from deployments.errors import DeadlineExceeded
+from deployments.model.engine import Clock, EngineRequest, Generation
+from deployments.model.loading import Loaded
+from deployments.model.pixels import patchify
+
+_Job = tuple[EngineRequest, "_Generating", float]
+
+
+class _Generating(Future[Generation]):
+    """A future that can still be cancelled while it runs: generation looks at ``abandoned`` at every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.abandoned = threading.Event()
+
+    def cancel(self) -> bool:
+        self.abandoned.set()
+        return super().cancel()
+
+
+class _Stop(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped here
+    """Ends generation at the next step when nobody waits any more."""
+
+    def __init__(self, future: _Generating, deadline: float, clock: Clock) -> None:
+        self._future, self._deadline, self._clock = future, deadline, clock
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        stop = self._future.abandoned.is_set() or self._clock() >= self._deadline
+        return torch.full((input_ids.shape[0],), stop, dtype=torch.bool, device=input_ids.device)
+
+
+class ReferenceEngine:
+    """First come, first served, on one thread of its own."""
+
+    def __init__(self, loaded: Loaded, clock: Clock = time.time) -> None:
+        self._loaded, self._clock = loaded, clock
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._running = False
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="reference-engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: EngineRequest) -> Future[Generation]:
+        if self._closed:
+            raise RuntimeError("the engine is closed")
+        future = _Generating()
+        self._queue.put((request, future, time.perf_counter()))
+        return future
+
+    def load(self) -> tuple[int, int]:
+        return int(self._running), self._queue.qsize()
+
+    def check(self) -> None:
+        if not self._thread.is_alive():
+            raise RuntimeError("the engine's thread has died")
+
+    def close(self) -> None:
+        """Finish the running request, cancel the waiting ones."""
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join(timeout=60)
+
+    def _work(self) -> None:
+        while (job := self._queue.get()) is not None:
+            if self._closed:
+                job[1].cancel()
+            else:
+                self._run(*job)
+
+    def _run(self, request: EngineRequest, future: _Generating, arrived: float) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        self._running = True
+        try:
+            if self._clock() >= request.deadline:
+                raise DeadlineExceeded("the request waited past its deadline: ask again, or allow it more time")
+            future.set_result(self._generate(request, future, arrived))
+        except BaseException as fault:
+            future.set_exception(fault)
+        finally:
+            self._running = False
+
+    @torch.inference_mode()
+    def _generate(self, request: EngineRequest, future: _Generating, arrived: float) -> Generation:
+        began = time.perf_counter()
+        loaded, decoding, prompt = self._loaded, request.decoding, request.prompt
+        inputs: dict[str, Any] = {
+            "input_ids": prompt.input_ids.to(loaded.device),
+            "attention_mask": torch.ones_like(prompt.input_ids, device=loaded.device),
+        }
+        if request.pictures:
+            inputs["mm_token_type_ids"] = prompt.mm_token_type_ids.to(loaded.device)
+            inputs["pixel_values"], inputs["image_grid_thw"] = patchify(request.pictures, loaded.layout, loaded.device)
+        output = loaded.model.generate(
+            **inputs,
+            max_new_tokens=decoding.max_new_tokens,
+            do_sample=False,
+            num_beams=decoding.beam_width,
+            length_penalty=decoding.length_penalty if decoding.beam_width > 1 else None,
+            early_stopping=decoding.early_stopping if decoding.beam_width > 1 else None,
+            eos_token_id=list(loaded.eos_token_ids),
+            pad_token_id=loaded.eos_token_ids[0],
+            stopping_criteria=StoppingCriteriaList([_Stop(future, request.deadline, self._clock)]),
+        )
+        if future.abandoned.is_set():
+            raise FutureTimeout("abandoned")
+        if self._clock() >= request.deadline:
+            raise DeadlineExceeded(
+                "the answer took longer than the request's deadline: ask again, or allow it more time"
+            )
+        token_ids, finish_reason = _until_end(output[0, prompt.tokens :].tolist(), loaded.eos_token_ids)
+        return Generation(
+            token_ids=token_ids,
+            text=loaded.tokenizer.decode(token_ids, skip_special_tokens=True),
+            finish_reason=finish_reason,
+            usage=Usage(prompt.tokens, prompt.image_tokens, len(token_ids)),
+            queue_ms=(began - arrived) * 1e3,
+            generate_ms=(time.perf_counter() - began) * 1e3,
+        )
+
+
+def _until_end(token_ids: list[int], eos_token_ids: tuple[int, ...]) -> tuple[tuple[int, ...], FinishReason]:
+    """The ids before the first end token, and whether there was one."""
+    for position, token_id in enumerate(token_ids):
+        if token_id in eos_token_ids:
+            return tuple(token_ids[:position]), "stop"
+    return tuple(token_ids), "length"

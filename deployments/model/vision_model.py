@@ -1,0 +1,115 @@
+"""A picture model in one object, with no Ray in sight: for notebooks, evaluation and the model deployment alike.
+
+>>> model = VisionModel.from_pretrained("demo/checkpoint")
+>>> model.generate(image="demo/samples/order-1.png", text="订单号是多少？").text
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from PIL import Image
+
+from deployments.contract import Level, ModelInfo, Pixels
+from deployments.model.answer_text import clean
+from deployments.model.engine import Clock, Decoding, Engine, EngineRequest, Generation
+from deployments.model.loading import Loaded, load
+from deployments.model.pixels import token_count
+from deployments.model.prompt import PromptWriter
+from deployments.model.reference import ReferenceEngine
+from deployments.model.settings import ModelKnobs, ModelSettings
+from deployments.preprocess.picture import prepare
+from deployments.preprocess.settings import PreprocessKnobs
+
+ENGINES: dict[str, Callable[[Loaded, Clock], Engine]] = {"reference": ReferenceEngine}
+
+ImageLike = str | Path | bytes | Image.Image | Pixels
+
+
+class VisionModel:
+    """A loaded checkpoint behind an engine."""
+
+    def __init__(self, loaded: Loaded, settings: ModelSettings, knobs: ModelKnobs, clock: Clock = time.time) -> None:
+        self.loaded, self.settings, self.knobs = loaded, settings, knobs
+        self.engine = ENGINES[settings.engine](loaded, clock)
+
+    @classmethod
+    def from_pretrained(cls, checkpoint: str | Path, knobs: ModelKnobs | None = None, **settings: Any) -> Self:
+        """Load a folder or hub repository. Keywords are those of ``ModelSettings`` (``device``, ``dtype``,
+        ``quantization``, ``threads``, …). Raises CheckpointError."""
+        folder = str(Path(checkpoint).resolve()) if Path(checkpoint).exists() else str(checkpoint)
+        chosen = ModelSettings(checkpoint=folder, **settings)
+        if chosen.threads:
+            torch.set_num_threads(chosen.threads)
+        return cls(load(chosen), chosen, knobs or ModelKnobs())
+
+    def submit(
+        self,
+        pictures: tuple[Pixels, ...],
+        text: str,
+        max_new_tokens: int | None = None,
+        beam_width: int | None = None,
+        deadline: float = float("inf"),
+    ) -> Future[Generation]:
+        """Queue a question about prepared pictures; what is not given is as the knobs say."""
+        knobs = self.knobs  # one read: another thread may swap them
+        counts = [token_count(picture.shape[0], picture.shape[1], self.loaded.layout) for picture in pictures]
+        prompt = self._writer(knobs).write(text, counts)
+        decoding = _decoding(knobs, max_new_tokens, beam_width)
+        return self.engine.submit(EngineRequest(prompt, pictures, decoding, deadline))
+
+    def generate(
+        self, image: ImageLike, text: str, max_new_tokens: int | None = None, beam_width: int | None = None
+    ) -> Generation:
+        """Ask one question about one picture and wait; the answer is cleaned of template leftovers."""
+        generation = self.submit(prepared(image), text, max_new_tokens, beam_width).result()
+        return replace(generation, text=clean(generation.text))
+
+    def warm_up(self) -> None:
+        """Answer once, so that the first caller does not pay for lazy initialisation."""
+        blank = np.full((112, 112, 3), 255, np.uint8)
+        self.submit((blank,), "?", max_new_tokens=2).result()
+
+    def info(self) -> ModelInfo:
+        return ModelInfo(
+            name=self.settings.name,
+            device=str(self.loaded.device),
+            dtype=str(self.loaded.dtype).removeprefix("torch."),
+            quantization=self.loaded.quantization,
+            parameters=self.loaded.parameters,
+            engine=self.settings.engine,
+            level=Level(self.knobs.level),
+        )
+
+    def close(self) -> None:
+        self.engine.close()
+
+    def _writer(self, knobs: ModelKnobs) -> PromptWriter:
+        image_token_id = self.loaded.model.config.image_token_id
+        return PromptWriter(self.loaded.tokenizer, image_token_id, knobs.system_prompt, knobs.enable_thinking)
+
+
+def _decoding(knobs: ModelKnobs, max_new_tokens: int | None, beam_width: int | None) -> Decoding:
+    """How a request is decoded, within the limits of the knobs; what it leaves open is as they say."""
+    width = beam_width or (knobs.beam_width if knobs.level == "full" else 1)
+    tokens = min(max_new_tokens or knobs.default_max_new_tokens, knobs.max_new_tokens)
+    return Decoding(tokens, width, knobs.length_penalty, knobs.early_stopping)
+
+
+def prepared(image: ImageLike) -> tuple[Pixels, ...]:
+    """Tiles of whatever names, holds or is a picture, through the same code as the service's preprocessor."""
+    if isinstance(image, str | Path):
+        image = Path(image).read_bytes()
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
+    if isinstance(image, Image.Image):
+        buffer = BytesIO()
+        image.save(buffer, "PNG")
+        image = buffer.getvalue()
+    return prepare(image, PreprocessKnobs()).pixels

@@ -1,0 +1,1 @@
+"""The application: the graph, its settings and its command line. Imports the deployments, never the reverse."""

@@ -1,0 +1,53 @@
+"""The graph: Ingress → Preprocessor → Model, bound from settings. ``serve run`` imports ``serve_app.graph:build``."""
+
+# No `from __future__ import annotations` here: Serve reads the builder's annotation as a class, and would hand over a
+# plain dict without it.
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import serve
+
+from deployments.ingress.deployment import Ingress
+from deployments.model.settings import ModelSettings
+from deployments.preprocess.deployment import Preprocessor
+from serve_app.settings import ROOT, AppSettings
+
+# A replica without num_gpus still sees every GPU of its node (Ray #62492), and could allocate on it.
+CPU_ONLY = {"num_cpus": 0.2, "runtime_env": {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}}
+
+
+def build(settings: AppSettings) -> serve.Application:
+    """The bound application. Structure comes from ``settings``; operational knobs from each ``user_config``."""
+    from deployments.model.deployment import Model  # imports torch, which the other parts do without
+
+    ingress: Any = serve.deployment(name="Ingress", ray_actor_options=CPU_ONLY)(serve.ingress()(Ingress))
+    preprocessor: Any = serve.deployment(name="Preprocessor", ray_actor_options=CPU_ONLY)(Preprocessor)
+    model: Any = serve.deployment(name="Model", ray_actor_options=model_ticket(settings.model, gpus_in_cluster()))(
+        Model
+    )
+
+    loaded_from = settings.model.model_copy(update={"checkpoint": absolute(settings.model.checkpoint)})
+    samples = settings.ingress.samples and absolute(settings.ingress.samples)
+    ingress_settings = settings.ingress.model_copy(update={"samples": samples})
+    return ingress.bind(preprocessor.bind(), model.bind(loaded_from), ingress_settings, settings.model.name)
+
+
+def gpus_in_cluster() -> float:
+    """GPUs of the cluster that this process is connected to, as Ray counts them."""
+    return float(ray.cluster_resources().get("GPU", 0)) if ray.is_initialized() else 0.0
+
+
+def model_ticket(settings: ModelSettings, cluster_gpus: float) -> dict[str, float]:
+    """The model replica's scheduling ticket: the configured fraction of a GPU where there is one to have.
+
+    ``ray_actor_options`` of the Model in a config file replaces this whole.
+    """
+    wants_gpu = settings.device == "cuda" or (settings.device == "auto" and cluster_gpus > 0)
+    gpu = {"num_gpus": settings.gpu_fraction} if wants_gpu else {}
+    return {"num_cpus": settings.num_cpus, **gpu}
+
+
+def absolute(path: str) -> str:
+    """A path under ``./`` made absolute from the folder that holds the packages, ``~`` expanded; the rest as it is."""
+    return str((ROOT / path).resolve()) if path.startswith("./") else str(Path(path).expanduser())
