@@ -4,38 +4,33 @@ Keys, types and bounds come from Serve's own schema classes and from our setting
 routers that the config names are imported, as Serve will do, to see that they are there.
 """
 
+import json
 import re
-import types
 import warnings
-from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, Union, cast, get_args, get_origin
+from itertools import chain
+from typing import Any, cast
 
-from pydantic import BaseModel, ValidationError, create_model
-from pydantic.fields import FieldInfo
-from pydantic_core import to_jsonable_python
-from ray.runtime_env import RuntimeEnv, RuntimeEnvConfig
-from ray.serve._private.config import DeploymentConfig
-from ray.serve._private.utils import DEFAULT
-from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import DeploymentSchema, ServeApplicationSchema, ServeDeploySchema
 
-from serve_app.settings import KNOBS, AppSettings
-from serve_app.yaml_lines import Yaml, YamlFault, parse
+from serve_app.config_levels import EMPTY, Level, fields_of, filled, inner_levels
+from serve_app.settings import KNOBS
+from serve_app.yaml_lines import Yaml, YamlFault, all_repeats, join, parse
 
-OURS = "serve_app.graph:build"
 CPU_DEPLOYMENTS = ("Ingress", "Preprocessor")
 GPU_MASK = ("ray_actor_options", "runtime_env", "env_vars", "CUDA_VISIBLE_DEVICES")
 SECRET = re.compile("api_key|password|secret|credential")
-SCALARS = (str, int, float, bool, types.NoneType)
-EMPTY = Yaml(0, {})
+WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault: the 1-based line, the place in the config, what is wrong with it."""
+    """One fault: its 1-based line, its place in the config, and what is wrong."""
 
     line: int
     path: str
@@ -46,143 +41,53 @@ class Problem:
 
 
 def check(text: str) -> list[Problem]:
-    """Every problem of the config, by line; an empty list when it is fine. Raises on no text."""
+    """Every problem of the config, by line; an empty list when it is fine. No text makes it raise."""
     try:
         root = parse(text)
     except YamlFault as fault:
         return [Problem(fault.line, "", str(fault))]
-    problems = {*_repeats(root, ""), *_lint(Level(ServeDeploySchema, root, ""))}
+    repeats = {
+        Problem(repeat.line, path, f"key '{repeat.key}' is given twice (first on line {repeat.first_line})")
+        for path, repeat in all_repeats(root)
+    }
+    problems = repeats.union(_lint(Level(ServeDeploySchema, root, "")))
     return sorted(problems, key=lambda problem: (problem.line, problem.path, problem.message))
 
 
 def resolved(text: str) -> dict[str, Any]:
     """The config with every default filled in, in plain YAML types; only for a text that ``check`` finds fine.
 
-    What a deployment leaves out is shown with Serve's default, although an option in its decorator would win over that;
-    options without a default of Serve's, such as ``ray_actor_options``, stay out.
+    What a deployment leaves out is shown with Serve's default, although an option of its decorator would win over that.
+    An option for which Serve has no value of its own, such as ``ray_actor_options``, stays out.
     """
-    return _filled(Level(ServeDeploySchema, parse(text), ""))
+    return filled(Level(ServeDeploySchema, parse(text), ""))
 
 
-# What may stand where
-
-
-def _keys_of(name: str, keys: set[str], **typed: Any) -> type[BaseModel]:
-    """A model for keys that Ray keeps as a bare set; those starting with an underscore are Ray's own."""
-    fields = {key: (typed.get(key, Any), DEFAULT.VALUE) for key in keys if not key.startswith("_")}
-    return cast(type[BaseModel], create_model(name, **cast(Any, fields)))
-
-
-RUNTIME_ENV = _keys_of(
-    "RuntimeEnvKeys",
-    RuntimeEnv.known_fields,
-    env_vars=dict[str, str],
-    config=_keys_of("RuntimeEnvConfigKeys", RuntimeEnvConfig.known_fields),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """One mapping of the config and the model that it must fit; ``implied`` is what Serve adds before it reads it."""
-
-    model: type[BaseModel]
-    node: Yaml
-    path: str
-    ours: bool = False
-    implied: dict[str, Any] = field(default_factory=dict)
-
-
-def _fields(level: Level) -> dict[str, FieldInfo]:
-    fields = {info.alias or name: info for name, info in level.model.model_fields.items()}
-    if level.model is ServeApplicationSchema:  # left from single-application files; Serve refuses both here
-        del fields["host"], fields["port"]
-    return fields
-
-
-def _annotation(level: Level, key: str) -> Any:
-    """The type of ``key``: Serve's, but where that is a bare dict whose model is known, the model."""
-    if key == "runtime_env":
-        return RUNTIME_ENV
-    if (level.model, key) == (ServeApplicationSchema, "autoscaling_policy"):
-        return AutoscalingPolicy | None
-    if (level.model, key, level.ours) == (ServeApplicationSchema, "args", True):
-        return AppSettings
-    if (level.model, key, level.ours) == (DeploymentSchema, "user_config", True):
-        knobs = KNOBS.get(str(level.node.value.get("name")))
-        return knobs | None if knobs else Any
-    return _fields(level)[key].annotation
-
-
-def _inner(level: Level, key: str, child: Yaml) -> list[Level]:
-    """The mappings with a model of their own in the value of ``key``: none, itself, or those of a list."""
-    implied = _auto() if key == "autoscaling_config" and level.node.value.get("num_replicas") == "auto" else {}
-    return [
-        Level(model, node, path, level.ours or _is_ours(model, node), implied)
-        for model, node, path in _modelled(_annotation(level, key), child, _join(level.path, key))
-    ]
-
-
-def _modelled(annotation: Any, node: Yaml, path: str) -> Iterator[tuple[type[BaseModel], Yaml, str]]:
-    origin, parts = get_origin(annotation), get_args(annotation)
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation, node, path
-    elif origin in (list, tuple) and isinstance(node.value, list):
-        for index, item in node.children.items():
-            yield from _modelled(parts[0], item, _join(path, index))
-    elif origin in (Union, types.UnionType, Annotated):
-        if not isinstance(node.value, tuple(part for part in parts if part in SCALARS)):
-            for part in parts:
-                yield from _modelled(part, node, path)
-
-
-def _is_ours(model: type[BaseModel], node: Yaml) -> bool:
-    return model is ServeApplicationSchema and isinstance(node.value, dict) and node.value.get("import_path") == OURS
-
-
-def _auto() -> dict[str, Any]:
-    """What ``num_replicas: auto`` puts under ``autoscaling_config``."""
-    return cast(dict[str, Any], AutoscalingConfig.default().model_dump(exclude_unset=True))
-
-
-def _join(path: str, step: Any) -> str:
-    if isinstance(step, int) and not isinstance(step, bool):
-        return f"{path}[{step}]"
-    return f"{path}.{step}" if path else str(step)
-
-
-# Finding problems
-
-
-def _repeats(node: Yaml, path: str) -> Iterator[Problem]:
-    for repeat in node.repeats:
-        yield Problem(repeat.line, path, f"key '{repeat.key}' is given twice (first on line {repeat.first_line})")
-    for step, child in node.children.items():
-        yield from _repeats(child, _join(path, step))
+# Unknown keys.
 
 
 def _lint(level: Level) -> list[Problem]:
-    """The problems of a mapping: inner mappings first, and what is wrong there is not judged again here."""
+    """The problems of a value; what is at fault inside it is left out when the whole is judged."""
     if not isinstance(level.node.value, dict):
         return [Problem(level.node.line, level.path, f"must be a mapping, got {_shown(level.node.value, level.path)}")]
-    known = {key: child for key, child in level.node.children.items() if key in _fields(level)}
-    inner = {key: [p for one in _inner(level, key, child) for p in _lint(one)] for key, child in known.items()}
+    known = {key: child for key, child in level.node.children.items() if key in fields_of(level)}
+    inner = {key: [p for one in inner_levels(level, key, child) for p in _lint(one)] for key, child in known.items()}
     sound = {key: child.value for key, child in known.items() if not inner[key]}
     crossed = list(RULES[level.model](level)) if level.model in RULES else []
-    found = [problem for problems in inner.values() for problem in problems]
-    return [*_unknown_keys(level), *found, *crossed, *_invalid(level, sound, bool(crossed))]
+    return [*_unknown_keys(level), *chain(*inner.values()), *crossed, *_invalid(level, sound, bool(crossed))]
 
 
 def _unknown_keys(level: Level) -> Iterator[Problem]:
-    valid = list(_fields(level))
+    valid = list(fields_of(level))
     for key, child in level.node.children.items():
         if key not in valid:
             yield Problem(child.line, level.path, f"unknown key '{key}'{_hint(key, valid)}")
 
 
 def _meant(level: Level) -> set[str]:
-    """Keys that are absent because they are misspelt: Serve's complaint about their absence would be an echo."""
-    absent = [key for key in _fields(level) if key not in level.node.children]
-    strange = [key for key in level.node.children if key not in _fields(level)]
+    """Keys that are absent because they are misspelt."""
+    absent = [key for key in fields_of(level) if key not in level.node.children]
+    strange = [key for key in level.node.children if key not in fields_of(level)]
     return {match for key in strange for match in _near(key, absent)}
 
 
@@ -197,82 +102,87 @@ def _hint(word: Any, valid: list[str]) -> str:
     return f" (valid: {', '.join(sorted(valid))})" if len(valid) <= 12 else ""
 
 
-# What the models themselves object to
+# Values that the models refuse.
 
 
-@dataclass(frozen=True, slots=True)
-class Objection:
-    """One of pydantic's errors; ``place`` is its ``loc``."""
-
-    place: tuple[int | str, ...]
-    kind: str
-    text: str
-
-
-def _objections(level: Level, values: dict[str, Any]) -> list[Objection]:
+def _refusals(level: Level, values: dict[str, Any]) -> list[ErrorDetails]:
+    """Pydantic's errors, and as one of them any other exception that a validator of Serve's lets escape."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             level.model.model_validate(values)
     except ValidationError as invalid:
-        return [Objection(error["loc"], error["type"], error["msg"]) for error in invalid.errors(include_url=False)]
-    except ImportError as missing:
+        return invalid.errors(include_url=False)
+    except Exception as fault:
         # Another application may bring its code in a runtime_env.
-        return [Objection((), "import", f"cannot be imported: {missing}")] if level.ours else []
-    except Exception as fault:  # a validator of Serve's tripped over a value that it did not expect
-        return [Objection((), "fault", str(fault).strip())]
+        foreign = isinstance(fault, ImportError) and not level.ours
+        return [] if foreign else [_escaped(fault, values)]
     return []
 
 
+def _escaped(fault: Exception, values: dict[str, Any]) -> ErrorDetails:
+    """An import that failed, at the key that names it, or a validator that tripped over a value."""
+    name = getattr(fault, "name", None) or "\n"
+    keys = [key for key, value in values.items() if isinstance(value, str) and name in value]
+    text = str(fault).strip() or type(fault).__name__
+    message = f"cannot be imported: {text}" if isinstance(fault, ImportError) else text
+    return ErrorDetails(type="escaped", loc=tuple(keys[:1]), msg=message, input=None)
+
+
 def _invalid(level: Level, sound: dict[str, Any], crossed: bool) -> Iterator[Problem]:
-    """Problems with values; for a mapping that breaks a rule of ours, not what Serve says of it as a whole."""
-    texts: dict[tuple[int, str], list[Objection]] = defaultdict(list)
-    values: dict[tuple[int, str], Any] = {}
-    for objection in _objections(level, {**level.implied, **sound}):
-        node, path = _blamed(level, objection)
-        whole = isinstance(node.value, dict | list) and objection.kind in ("value_error", "fault")
-        if not (_is_echo(level, objection, sound) or (whole and crossed)):
-            texts[node.line, path].append(objection)
-            values[node.line, path] = node.value
-    for (line, path), objections in texts.items():
-        yield Problem(line, path, _told(objections, values[line, path], path))
+    """Problems with values; a mapping that breaks a rule of ours is not judged by Serve as a whole again."""
+    grouped: dict[tuple[str, str], tuple[Yaml, list[ErrorDetails]]] = {}
+    for error in _refusals(level, {**level.implied, **sound}):
+        node, path = _place(level, error)
+        whole = error["type"] in ("value_error", "escaped") and isinstance(node.value, dict | list)
+        if _is_echo(level, error, sound) or (whole and crossed):
+            continue
+        if whole:
+            node, path = _named(node, path, error["msg"])
+        missing = str(error["loc"][-1]) if error["type"] == "missing" else ""
+        grouped.setdefault((path, missing), (node, []))[1].append(error)
+    for (path, _), (node, errors) in grouped.items():
+        yield Problem(node.line, path, _told(errors, node.value, path))
 
 
-def _is_echo(level: Level, objection: Objection, sound: dict[str, Any]) -> bool:
-    """Whether it only says that a key is missing which is misspelt, or whose value is a problem already."""
+def _is_echo(level: Level, error: ErrorDetails, sound: dict[str, Any]) -> bool:
+    """Whether it only misses a key that is misspelt, or whose value is a problem already."""
     absent = _meant(level) | {key for key in level.node.children if key not in sound}
-    named = {objection.place[-1]} if objection.place else set()
-    return bool(absent & {*named, *re.findall(r"\w+", objection.text)})
+    return not absent.isdisjoint([*error["loc"][-1:], *WORD.findall(error["msg"])])
 
 
-def _blamed(level: Level, objection: Objection) -> tuple[Yaml, str]:
-    """The value that an objection is about: at its place, else the key that it names, else the nearest mapping."""
+def _place(level: Level, error: ErrorDetails) -> tuple[Yaml, str]:
+    """The nearest value to pydantic's place; steps that lead nowhere are a missing key or a member of a union."""
     node, path = level.node, level.path
-    for step in objection.place:  # steps that lead nowhere name a member of a union
+    for step in error["loc"]:
         if step in node.children:
-            node, path = node.children[step], _join(path, step)
-    words = [] if objection.kind == "missing" else re.findall(r"\w+", objection.text)
-    key = next((word for word in words if isinstance(node.value, dict) and word in node.children), None)
-    return (node.children[key], _join(path, key)) if key else (node, path)
+            node, path = node.children[step], join(path, step)
+    return node, path
 
 
-def _told(objections: list[Objection], value: Any, path: str) -> str:
-    """Pydantic's texts in plain words, those of a union's members joined, with the value given."""
-    texts = list(dict.fromkeys(_plain(objection) for objection in objections))
+def _named(node: Yaml, path: str, text: str) -> tuple[Yaml, str]:
+    """The first key that the text about a whole mapping names, else the mapping."""
+    key = next((word for word in WORD.findall(text) if word in node.children), None)
+    return (node.children[key], join(path, key)) if key else (node, path)
+
+
+def _told(errors: list[ErrorDetails], value: Any, path: str) -> str:
+    """The errors of one value (of each member of a union) as one text, with the value."""
+    texts = list(dict.fromkeys(_plain(error) for error in errors))
     text = " or ".join([texts[0], *(other.removeprefix("must be ") for other in texts[1:])])
     shown = _shown(value, path)
     if text.startswith("must ") or (not isinstance(value, dict | list) and shown.strip("'") not in text):
         text += f", got {shown}"
-    unquoted = objections[0].kind == "string_type" and isinstance(value, int | float)
+    unquoted = errors[0]["type"] == "string_type" and isinstance(value, int | float)
     return text + (" (write it in quotes)" if unquoted else "")
 
 
-def _plain(objection: Objection) -> str:
-    if objection.kind == "missing":
-        return f"missing key '{objection.place[-1]}'"
-    if objection.kind in ("dict_type", "model_type", "model_attributes_type"):
+def _plain(error: ErrorDetails) -> str:
+    if error["type"] == "missing":
+        return f"missing key '{error['loc'][-1]}'"
+    if error["type"] in ("dict_type", "model_type", "model_attributes_type"):
         return "must be a mapping"
-    text = re.sub(r"^(Value error|Assertion failed), ", "", objection.text)
+    text = re.sub(r"^(Value error|Assertion failed), ", "", error["msg"]).rstrip(".")
     return re.sub(r"^\w+ should ", "must ", re.sub(r", (unable to|got a) .*", "", text))
 
 
@@ -281,8 +191,104 @@ def _shown(value: Any, path: str) -> str:
         return "a mapping" if isinstance(value, dict) else "a list"
     if isinstance(value, str):
         return f"a text of {len(value)} characters" if SECRET.search(path) else repr(value)
-    return (
-        {None: "null", True: "true", False: "false"}.get(value, str(value))
-        if value in (None, True, False)
-        else str(value)
-    )
+    return json.dumps(value, default=str)
+
+
+# Rules across keys.
+
+
+def _at(level: Level, key: str, message: str) -> Problem:
+    return Problem(level.node.children[key].line, join(level.path, key), message)
+
+
+def _number(level: Level, key: str) -> float | None:
+    """The number given for ``key``, else its default; None for another kind of value or a misspelt key."""
+    value = level.node.value.get(key, level.model.model_fields[key].default)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return cast(float, value) if is_number and key not in _meant(level) else None
+
+
+def _autoscaling_rules(level: Level) -> Iterator[Problem]:
+    given = level.node.children
+    least, most = _number(level, "min_replicas"), _number(level, "max_replicas")
+    # Against a default, Serve's own check knows better: the default is another one under `num_replicas: auto`.
+    if "min_replicas" in given and "max_replicas" in given and least is not None and most is not None and least > most:
+        yield _at(level, "min_replicas", f"min_replicas: {least:g} is more than max_replicas: {most:g}")
+    interval, period = _number(level, "metrics_interval_s"), _number(level, "look_back_period_s")
+    key = next((key for key in ("metrics_interval_s", "look_back_period_s") if key in given), None)
+    if key and interval is not None and period is not None and interval >= period:
+        yield _at(level, key, f"metrics_interval_s: {interval:g} must be less than look_back_period_s: {period:g}")
+
+
+def _deployment_rules(level: Level) -> Iterator[Problem]:
+    scaling = level.node.children.get("autoscaling_config", EMPTY)
+    replicas = level.node.value.get("num_replicas")
+    if isinstance(replicas, int) and scaling is not EMPTY and scaling.value is not None:
+        yield _at(level, "autoscaling_config", f"cannot stand beside num_replicas: {replicas}; drop one of them")
+    if scaling is not EMPTY and isinstance(scaling.value, dict):
+        yield from _target_rule(level, inner_levels(level, "autoscaling_config", scaling)[0])
+    if level.ours:
+        yield from _name_rule(level)
+        yield from _mask_rule(level)
+
+
+def _target_rule(level: Level, scaling: Level) -> Iterator[Problem]:
+    # A limit that the file leaves out comes from the deployment's decorator, which is not known here.
+    limit, target = _number(level, "max_ongoing_requests"), _number(scaling, "target_ongoing_requests")
+    if limit is not None and target is not None and target > limit:
+        message = f"target_ongoing_requests: {target:g} is more than max_ongoing_requests: {limit:g}"
+        given = "target_ongoing_requests" in scaling.node.children
+        yield _at(*((scaling, "target_ongoing_requests") if given else (level, "max_ongoing_requests")), message)
+
+
+def _name_rule(level: Level) -> Iterator[Problem]:
+    name = level.node.value.get("name")
+    if isinstance(name, str) and name not in KNOBS:
+        yield _at(level, "name", f"no deployment is named '{name}'{_hint(name, list(KNOBS))}")
+
+
+def _mask_rule(level: Level) -> Iterator[Problem]:
+    """``ray_actor_options`` replaces the code's as a whole, and since Ray #62492 a CPU replica sees the GPUs."""
+    if level.node.value.get("name") not in CPU_DEPLOYMENTS or GPU_MASK[0] not in level.node.children:
+        return
+    node, path = level.node, level.path
+    for key in GPU_MASK:
+        if key in node.children:
+            node, path = node.children[key], join(path, key)
+        elif key != GPU_MASK[-1] and _near(key, [str(given) for given in node.children]):
+            return  # misspelt, which is told already
+    # Anything but a mapping that lacks the key, or a text other than "" under it, is refused by the models.
+    if isinstance(node.value, dict) or (isinstance(node.value, str) and path.endswith(GPU_MASK[-1]) and node.value):
+        yield Problem(node.line, path, f'needs {".".join(GPU_MASK[1:])}: "", else a CPU deployment sees the GPUs')
+
+
+def _application_rules(level: Level) -> Iterator[Problem]:
+    yield from _shared(level, "deployments", "name")
+
+
+def _top_rules(level: Level) -> Iterator[Problem]:
+    yield from _shared(level, "applications", "name")
+    yield from _shared(level, "applications", "route_prefix")
+
+
+def _shared(level: Level, where: str, key: str) -> Iterator[Problem]:
+    """Problems where two mappings of a list have one value (or default) for a key that must tell them apart."""
+    first: dict[str, int] = {}
+    for one in inner_levels(level, where, level.node.children.get(where, EMPTY)):
+        if not isinstance(one.node.value, dict) or key in _meant(one):
+            continue
+        value = one.node.value.get(key, one.model.model_fields[key].default)
+        line = one.node.children.get(key, one.node).line
+        if isinstance(value, str) and value in first:
+            path = join(one.path, key) if key in one.node.children else one.path
+            yield Problem(line, path, f"{key} '{value}' is taken already (line {first[value]})")
+        elif isinstance(value, str):
+            first[value] = line
+
+
+RULES: dict[type[BaseModel], Callable[[Level], Iterator[Problem]]] = {
+    AutoscalingConfig: _autoscaling_rules,
+    DeploymentSchema: _deployment_rules,
+    ServeApplicationSchema: _application_rules,
+    ServeDeploySchema: _top_rules,
+}

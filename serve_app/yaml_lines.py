@@ -1,5 +1,6 @@
 """YAML as a tree of plain values in which each one knows its line, and keys given twice are kept, not lost."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,6 +54,20 @@ def parse(text: str) -> Yaml:
         raise YamlFault(line, f"not YAML: character #x{int(fault.character):04x} is not allowed") from fault
     except RecursionError as fault:
         raise YamlFault(1, "nested too deeply") from fault
+
+
+def join(path: str, step: Any) -> str:
+    """``path`` one key or one list index further."""
+    if isinstance(step, int) and not isinstance(step, bool):
+        return f"{path}[{step}]"
+    return f"{path}.{step}" if path else str(step)
+
+
+def all_repeats(root: Yaml, path: str = "") -> Iterator[tuple[str, Repeat]]:
+    """Every key given twice anywhere, with the path of the mapping that holds it."""
+    yield from ((path, repeat) for repeat in root.repeats)
+    for step, child in root.children.items():
+        yield from all_repeats(child, join(path, step))
 
 
 class _Reader(yaml.constructor.SafeConstructor):

@@ -1,18 +1,32 @@
-"""API keys: ``Authorization: Bearer KEY``, checked against SHA-256 digests in constant time."""
+"""API keys: ``Authorization: Bearer KEY``, checked against SHA-256 digests in constant time, before any body is read."""
 
 import hashlib
 import hmac
 
-from fastapi import Request
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.errors import Unauthorized
+from deployments.ingress.responses import error_response
+
+PROTECTED = ("/v1/", "/chat")
+"""Paths that cost work or tell of it. The page, its samples and ``/healthz`` are open: they carry no key."""
 
 
-async def require_key(request: Request) -> None:
-    """A FastAPI dependency. Raises Unauthorized unless no keys are configured or the caller's is one of them."""
-    digests: tuple[str, ...] = request.app.state.pipeline.knobs.api_key_sha256
-    if digests and not is_accepted(request.headers.get("authorization", ""), digests):
-        raise Unauthorized("an API key is needed: send it as `Authorization: Bearer KEY`")
+class RequireKey:
+    """ASGI middleware: 401 on protected paths unless no keys are configured or the caller's is one of them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(PROTECTED):
+            digests: tuple[str, ...] = scope["app"].state.pipeline.knobs.api_key_sha256
+            if digests and not is_accepted(Headers(scope=scope).get("authorization", ""), digests):
+                refusal = Unauthorized("an API key is needed: send it as `Authorization: Bearer KEY`")
+                await error_response(scope["state"]["request_id"], refusal)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
 
 
 def is_accepted(authorization: str, digests: tuple[str, ...]) -> bool:

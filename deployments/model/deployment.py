@@ -5,15 +5,12 @@ import logging
 import os
 from typing import Any
 
-import torch
 from ray.exceptions import ObjectLostError, OwnerDiedError
 
 from deployments.contract import Answer, Level, Load, ModelInfo, Pixels, Prepared, Question
 from deployments.errors import EmptyAnswer, PixelsLost, TuwenError
 from deployments.model.answer_text import clean
-from deployments.model.loading import banner, gpu_memory_mb, load
 from deployments.model.settings import ModelKnobs, ModelSettings
-from deployments.model.vision_model import VisionModel
 
 logger = logging.getLogger("ray.serve")
 
@@ -22,10 +19,14 @@ class Model:
     """One replica: one loaded checkpoint, one engine."""
 
     def __init__(self, settings: ModelSettings) -> None:
-        torch.set_num_threads(settings.threads or os.cpu_count() or 1)
-        self._model = VisionModel(load(settings), settings, ModelKnobs())
+        # Imported here, so that building the graph, which imports this module, does not wait for torch.
+        from deployments.model.vision_model import VisionModel
+
+        # Ray sets OMP_NUM_THREADS from the ticket's num_cpus, which is a share and no thread count.
+        settings = settings.model_copy(update={"threads": settings.threads or os.cpu_count() or 1})
+        self._model = VisionModel.load(settings, ModelKnobs())
         self._model.warm_up()
-        logger.info(banner(self._model.loaded, settings))
+        logger.info(self._model.banner())
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Swap the knobs; requests already queued keep theirs."""
@@ -71,6 +72,6 @@ class Model:
             usage=generation.usage,
             queue_ms=generation.queue_ms,
             generate_ms=generation.generate_ms,
-            gpu_memory_mb=gpu_memory_mb(self._model.loaded.device),
+            gpu_memory_mb=self._model.gpu_memory_mb(),
             load=Load(running, waiting, level),
         )

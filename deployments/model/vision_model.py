@@ -19,7 +19,7 @@ from PIL import Image
 from deployments.contract import Level, ModelInfo, Pixels
 from deployments.model.answer_text import clean
 from deployments.model.engine import Clock, Decoding, Engine, EngineRequest, Generation
-from deployments.model.loading import Loaded, load
+from deployments.model.loading import Loaded, banner, gpu_memory_mb, load
 from deployments.model.pixels import token_count
 from deployments.model.prompt import PromptWriter
 from deployments.model.reference import ReferenceEngine
@@ -44,10 +44,14 @@ class VisionModel:
         """Load a folder or hub repository. Keywords are those of ``ModelSettings`` (``device``, ``dtype``,
         ``quantization``, ``threads``, …). Raises CheckpointError."""
         folder = str(Path(checkpoint).resolve()) if Path(checkpoint).exists() else str(checkpoint)
-        chosen = ModelSettings(checkpoint=folder, **settings)
-        if chosen.threads:
-            torch.set_num_threads(chosen.threads)
-        return cls(load(chosen), chosen, knobs or ModelKnobs())
+        return cls.load(ModelSettings(checkpoint=folder, **settings), knobs or ModelKnobs())
+
+    @classmethod
+    def load(cls, settings: ModelSettings, knobs: ModelKnobs) -> Self:
+        """Load what the settings name, with their number of torch threads. Raises CheckpointError."""
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        return cls(load(settings), settings, knobs)
 
     def submit(
         self,
@@ -86,6 +90,13 @@ class VisionModel:
             engine=self.settings.engine,
             level=Level(self.knobs.level),
         )
+
+    def banner(self) -> str:
+        """One line for the log: what serves, in which precision, where, and how much memory it holds."""
+        return banner(self.loaded, self.settings)
+
+    def gpu_memory_mb(self) -> int:
+        return gpu_memory_mb(self.loaded.device)
 
     def close(self) -> None:
         self.engine.close()

@@ -1,0 +1,16 @@
+"""The one JSON shape of every failure."""
+
+import math
+
+from starlette.responses import JSONResponse
+
+from deployments.errors import TuwenError
+
+
+def error_response(request_id: str, error: TuwenError) -> JSONResponse:
+    """``{"error": {"code", "message", "request_id"}}`` with the error's status, and ``Retry-After`` where known."""
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    body = {"code": error.code, "message": error.message, "request_id": request_id}
+    return JSONResponse({"error": body}, status_code=error.status, headers=headers)

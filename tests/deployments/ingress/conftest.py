@@ -1,0 +1,76 @@
+"""The HTTP application over fakes at its two seams, without Ray."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from deployments.contract import Answer, Level, Load, ModelInfo, Prepared, Question, Usage
+from deployments.ingress.app import create_app
+from deployments.ingress.pipeline import Pipeline
+from deployments.ingress.records import MemoryRecords
+
+PREPARED = Prepared(
+    tiles=None, sizes=((112, 112),), source_format="PNG", source_size=(100, 100), preprocess_ms=3.0
+)
+INFO = ModelInfo("tuwen-test", "cpu", "float32", "none", 1, "reference", Level.FULL)
+
+
+@dataclass
+class FakePreprocessor:
+    """Accepts everything, or raises what ``faults`` holds, first one first."""
+
+    faults: list[Exception] = field(default_factory=list)
+    calls: int = 0
+
+    async def prepare(self, data: bytes) -> Prepared:
+        self.calls += 1
+        if self.faults:
+            raise self.faults.pop(0)
+        return PREPARED
+
+
+@dataclass
+class FakeModel:
+    """Echoes the question, or raises what ``faults`` holds, first one first."""
+
+    faults: list[Exception] = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)
+    before_answer: Callable[[], object] | None = None
+
+    async def answer(self, prepared: Prepared, question: Question) -> Answer:
+        self.questions.append(question)
+        if self.before_answer is not None:
+            await self.before_answer()  # type: ignore[misc]
+        if self.faults:
+            raise self.faults.pop(0)
+        return Answer(
+            f"echo {question.text}", Level.FULL, "stop", Usage(20, 16, 4), 1.0, 7.0, 0, Load(0, 0, Level.FULL)
+        )
+
+    async def info(self) -> ModelInfo:
+        if self.faults:
+            raise self.faults.pop(0)
+        return INFO
+
+
+@dataclass
+class Service:
+    client: TestClient
+    pipeline: Pipeline
+    preprocessor: FakePreprocessor
+    model: FakeModel
+
+    def knobs(self, **changed: object) -> None:
+        self.pipeline.knobs = self.pipeline.knobs.model_copy(update=changed)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Service:
+    preprocessor, model = FakePreprocessor(), FakeModel()
+    pipeline = Pipeline(preprocessor, model, MemoryRecords(100), "tuwen-test")
+    samples = Path(__file__).parents[3] / "demo" / "samples"
+    client = TestClient(create_app(pipeline, samples), raise_server_exceptions=False)
+    return Service(client, pipeline, preprocessor, model)
