@@ -1,4 +1,4 @@
-"""API keys: ``Authorization: Bearer KEY``, checked against SHA-256 digests in constant time, before any body is read."""
+"""API keys: ``Authorization: Bearer KEY``, against SHA-256 digests, in constant time, before a body is read."""
 
 import hashlib
 import hmac

@@ -11,15 +11,17 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from deployments.errors import ImageShape, ImageTruncated, NotAnImage, TooManyPixels, UnsupportedFormat
 from deployments.preprocess.settings import Format
 
+DAMAGED = "the picture ends early or is damaged: send the whole file again"
 MAX_ASPECT_RATIO = 200
 """What transformers' GLM image processor accepts (``smart_resize``)."""
 
-# Leading bytes of formats that people send and we do not take, for a message that helps.
-_FOREIGN = (
-    (b"%PDF", "PDF"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"8BPS", "PSD"), (b"\0\0\1\0", "ICO"), (b"<svg", "SVG"),
-    (b"SIMPLE", "FITS"), (b"icns", "ICNS"), (b"%!PS", "EPS"),
+# Leading bytes by which a file that Pillow did not open can still be named in the message.
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"), (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"), (b"%PDF", "PDF"), (b"%!PS", "EPS"), (b"<svg", "SVG"), (b"8BPS", "PSD"), (b"\0\0\1\0", "ICO"),
+    (b"icns", "ICNS"), (b"SIMPLE", "FITS"),
 )  # fmt: skip
-_FOREIGN_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"avif": "AVIF", b"avis": "AVIF"}
+_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"avif": "AVIF", b"avis": "AVIF", b"WEBP": "WEBP"}
 
 # Pillow's own guard only warns up to twice its limit and is process-wide; ours is per request and exact.
 Image.MAX_IMAGE_PIXELS = None
@@ -47,7 +49,7 @@ def decode(data: bytes, formats: tuple[Format, ...], max_pixels: int) -> tuple[I
         image.seek(0)
         image.load()
     except Exception as fault:  # decoders raise OSError, SyntaxError, ValueError, EOFError, struct.error and more
-        raise ImageTruncated("the picture ends early or is damaged: send the whole file again") from fault
+        raise ImageTruncated(DAMAGED) from fault
     kind: Format = image.format  # type: ignore[assignment]  # one of `formats`: nothing else is opened
     return _on_white(_upright(image)), kind, (width, height)
 
@@ -56,27 +58,22 @@ def _opened(data: bytes, formats: tuple[Format, ...]) -> Image.Image:
     try:
         return Image.open(BytesIO(data), formats=formats)
     except UnidentifiedImageError:
-        pass
+        kind = _signature(data)
     except Exception as fault:  # a recognised header with a damaged body
-        raise ImageTruncated("the picture ends early or is damaged: send the whole file again") from fault
-    foreign = _foreign_name(data)
-    if foreign:
-        raise UnsupportedFormat(f"{foreign} is not supported: convert it to one of {', '.join(formats)}")
-    if _starts_like_a_picture(data):
-        raise ImageTruncated("the picture ends early or is damaged: send the whole file again")
+        raise ImageTruncated(DAMAGED) from fault
+    if kind in formats:
+        raise ImageTruncated(DAMAGED)
+    if kind is not None:
+        raise UnsupportedFormat(f"{kind} is not supported: convert it to one of {', '.join(formats)}")
     raise NotAnImage(f"the file is not a picture: send one of {', '.join(formats)}")
 
 
-def _foreign_name(data: bytes) -> str | None:
-    head = data[:64].lstrip()
-    for magic, name in (*_FOREIGN, (b"GIF8", "GIF"), (b"BM", "BMP"), (b"RIFF", "WEBP"), (b"\x89PNG", "PNG")):
-        if head.startswith(magic) and (len(magic) > 3 or name == "ICO") and name not in ("GIF", "BMP", "WEBP", "PNG"):
-            return name
-    return _FOREIGN_BRANDS.get(data[8:12]) if data[4:8] == b"ftyp" else None
-
-
-def _starts_like_a_picture(data: bytes) -> bool:
-    return len(data) > 8 and data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"))
+def _signature(data: bytes) -> str | None:
+    """The format that the leading bytes announce; RIFF and ISO media files carry theirs at offset 8."""
+    for signature, kind in _SIGNATURES:
+        if data.startswith(signature):
+            return kind
+    return _BRANDS.get(data[8:12]) if data[:4] == b"RIFF" or data[4:8] == b"ftyp" else None
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -89,10 +86,8 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _on_white(image: Image.Image) -> Image.Image:
     """RGB, with whatever is transparent on white, and 16 bits a channel scaled, not clipped."""
-    if image.mode.startswith("I;16"):
-        image = image.point(lambda value: value / 257, "L") if image.mode == "I;16" else image.convert("I")
-    if image.mode == "I":
-        image = image.point(lambda value: value / 257).convert("L")
+    if image.mode.startswith("I"):  # "I", "I;16" and its byte orders: 16 bits of grey
+        image = image.convert("I").point(lambda value: value / 257).convert("L")
     if image.has_transparency_data:
         picture = image.convert("RGBA")
         ground = Image.new("RGBA", picture.size, "white")

@@ -43,7 +43,9 @@ BAD_REQUESTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("request_", "status", "code"), [row[1:] for row in BAD_REQUESTS], ids=[r[0] for r in BAD_REQUESTS])
+@pytest.mark.parametrize(
+    ("request_", "status", "code"), [row[1:] for row in BAD_REQUESTS], ids=[r[0] for r in BAD_REQUESTS]
+)
 def test_each_bad_request_has_its_code(service, request_, status, code):
     response = service.client.post("/v1/ask", **request_)
     error = response.json()["error"]
@@ -204,7 +206,9 @@ def test_with_an_accepted_key_they_are_open_and_the_rest_always_is(service):
 
 def test_openapi_lists_the_surface(service):
     paths = service.client.get("/openapi.json").json()["paths"]
-    assert {"/v1/ask", "/chat", "/v1/chat/completions", "/v1/models", "/v1/requests/{request_id}", "/healthz"} <= set(paths)
+    assert {"/v1/ask", "/chat", "/v1/chat/completions", "/v1/models", "/v1/requests/{request_id}", "/healthz"} <= set(
+        paths
+    )
 
 
 def test_the_page_and_its_samples_are_served(service):

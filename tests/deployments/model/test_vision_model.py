@@ -1,0 +1,70 @@
+"""The object for a notebook: any kind of picture in, an answer out, with no Ray in sight."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deployments.model.settings import ModelKnobs
+from deployments.model.vision_model import VisionModel, prepared
+
+PIXELS = np.random.default_rng(3).integers(0, 256, (112, 140, 3), dtype=np.uint8)
+
+
+def test_path_bytes_pillow_and_array_are_the_same_picture(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(PIXELS).save(path)
+    for image in (path, str(path), path.read_bytes(), Image.fromarray(PIXELS), PIXELS):
+        assert np.array_equal(prepared(image)[0], PIXELS)
+
+
+def test_the_level_chooses_between_beams_and_greedy(vision_model):
+    full = vision_model.generate(PIXELS, "what?", max_new_tokens=8)
+    assert full.token_ids == vision_model.generate(PIXELS, "what?", max_new_tokens=8, beam_width=4).token_ids
+    before = vision_model.knobs
+    vision_model.knobs = before.model_copy(update={"level": "fast"})
+    fast = vision_model.generate(PIXELS, "what?", max_new_tokens=8)
+    vision_model.knobs = before
+    assert fast.token_ids == vision_model.generate(PIXELS, "what?", max_new_tokens=8, beam_width=1).token_ids
+
+
+def test_no_request_gets_more_tokens_than_the_knobs_allow(checkpoint):
+    model = VisionModel.from_pretrained(checkpoint, ModelKnobs(max_new_tokens=5, default_max_new_tokens=3))
+    lengths = [len(model.generate(PIXELS, "what?", tokens).token_ids) for tokens in (None, 4, 500)]
+    model.close()
+    assert all(length <= limit for length, limit in zip(lengths, (3, 4, 5), strict=True))
+
+
+def test_the_system_prompt_reaches_the_model(vision_model):
+    plain = vision_model.generate(PIXELS, "what?").usage.prompt_tokens
+    before = vision_model.knobs
+    vision_model.knobs = before.model_copy(update={"system_prompt": "be brief"})
+    prompted = vision_model.generate(PIXELS, "what?").usage.prompt_tokens
+    vision_model.knobs = before
+    assert prompted == plain + len("<|system|>\n") - len("<|system|>") + 1 + len("be brief")
+
+
+def test_info_names_the_level_of_the_moment(vision_model):
+    assert replace(vision_model.info(), parameters=0).level == "full"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "deployments.ingress.app",
+        "deployments.ingress.deployment",
+        "deployments.preprocess.deployment",
+        "serve_app.graph",
+    ],
+)
+def test_neither_ingress_preprocessor_nor_graph_import_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_notebook_object_does_not_import_ray():
+    code = "import sys, deployments.model.vision_model; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
