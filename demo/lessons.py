@@ -19,6 +19,7 @@ from deployments.model.pixels import PatchLayout, token_count
 
 IGNORED = -100
 SUBCOLUMNS = 4
+LENGTH_STEP = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ class Writer:
 
     def batch(self, lessons: Sequence[tuple[Picture, Sequence[Question]]]) -> Batch:
         rows = [self._row(picture, questions) for picture, questions in lessons]
-        length = max(len(ids) for ids, *_ in rows)
+        # Few different lengths: each new one costs the CPU's kernels a compilation.
+        length = -(-max(len(ids) for ids, *_ in rows) // LENGTH_STEP) * LENGTH_STEP
 
         def padded(column: int, fill: int) -> torch.Tensor:
             return torch.tensor([row[column] + [fill] * (length - len(row[column])) for row in rows])

@@ -9,12 +9,15 @@ Pictures come from a child process, one seed each, in a fixed order: the curve a
 
 import argparse
 import json
+import os
 import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
+from queue import Full
 from typing import Any
 
 import torch
@@ -93,9 +96,16 @@ def layout_of(processor: Any) -> PatchLayout:
 
 def _produce(queue: Any, start: int, total: int, batch: int) -> None:
     torch.set_num_threads(1)
-    for item in training_batches(start, total, batch):
-        queue.put(pickle.dumps(item))
-    queue.put(None)
+    trainer = os.getppid()
+    for item in chain(map(pickle.dumps, training_batches(start, total, batch)), [None]):
+        while os.getppid() == trainer:  # a killed trainer must not leave us behind
+            try:
+                queue.put(item, timeout=5)
+                break
+            except Full:
+                continue
+        else:
+            return
 
 
 def prefetched(start: int, total: int, batch: int) -> Iterator[Batch]:

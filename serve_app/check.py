@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+from ray.serve._private.utils import validate_route_prefix
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import DeploymentSchema, ServeApplicationSchema, ServeDeploySchema
 
@@ -24,7 +25,7 @@ from serve_app.yaml_lines import Yaml, YamlFault, all_repeats, join, parse
 
 CPU_DEPLOYMENTS = ("Ingress", "Preprocessor")
 GPU_MASK = ("ray_actor_options", "runtime_env", "env_vars", "CUDA_VISIBLE_DEVICES")
-SECRET = re.compile("api_key|password|secret|credential")
+SECRET = re.compile(r"api_key|password|secret|credential|token\b", re.IGNORECASE)
 WORD = re.compile(r"\w+")
 
 
@@ -63,7 +64,7 @@ def resolved(text: str) -> dict[str, Any]:
     return filled(Level(ServeDeploySchema, parse(text), ""))
 
 
-# Unknown keys.
+# The walk, and unknown keys.
 
 
 def _lint(level: Level) -> list[Problem]:
@@ -161,8 +162,8 @@ def _place(level: Level, error: ErrorDetails) -> tuple[Yaml, str]:
 
 
 def _named(node: Yaml, path: str, text: str) -> tuple[Yaml, str]:
-    """The first key that the text about a whole mapping names, else the mapping."""
-    key = next((word for word in WORD.findall(text) if word in node.children), None)
+    """The key that the text about a whole mapping names (the longest: others may be just words), else the mapping."""
+    key = max((word for word in WORD.findall(text) if word in node.children), key=len, default=None)
     return (node.children[key], join(path, key)) if key else (node, path)
 
 
@@ -189,9 +190,9 @@ def _plain(error: ErrorDetails) -> str:
 def _shown(value: Any, path: str) -> str:
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
-    if isinstance(value, str):
-        return f"a text of {len(value)} characters" if SECRET.search(path) else repr(value)
-    return json.dumps(value, default=str)
+    if SECRET.search(path):
+        return "a value that is not shown here"
+    return repr(value) if isinstance(value, str) else json.dumps(value, default=str)
 
 
 # Rules across keys.
@@ -202,9 +203,9 @@ def _at(level: Level, key: str, message: str) -> Problem:
 
 
 def _number(level: Level, key: str) -> float | None:
-    """The number given for ``key``, else its default; None for another kind of value or a misspelt key."""
+    """The positive number given for ``key``, else its default; None for what is refused anyway or a misspelt key."""
     value = level.node.value.get(key, level.model.model_fields[key].default)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
     return cast(float, value) if is_number and key not in _meant(level) else None
 
 
@@ -264,6 +265,11 @@ def _mask_rule(level: Level) -> Iterator[Problem]:
 
 def _application_rules(level: Level) -> Iterator[Problem]:
     yield from _shared(level, "deployments", "name")
+    prefix = level.node.value.get("route_prefix")
+    try:  # Serve's schema takes any text here, and the deployment fails later
+        validate_route_prefix(prefix if isinstance(prefix, str) else None)
+    except ValueError as fault:
+        yield _at(level, "route_prefix", str(fault).rstrip("."))
 
 
 def _top_rules(level: Level) -> Iterator[Problem]:

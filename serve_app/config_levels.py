@@ -72,7 +72,8 @@ def _annotation(level: Level, key: str) -> Any:
 
 def inner_levels(level: Level, key: str, child: Yaml) -> list[Level]:
     """What has a model of its own in the value of ``key``: nothing, the value itself, or the items of the list."""
-    auto = key == "autoscaling_config" and level.node.value.get("num_replicas") == "auto"
+    # Under whichever key: a misspelt `num_replicas` is one problem, not also a broken bound of the autoscaling.
+    auto = key == "autoscaling_config" and "auto" in level.node.value.values()
     implied = AutoscalingConfig.default().model_dump(exclude_unset=True) if auto else {}
     return [
         Level(model, node, path, level.ours or _is_ours(model, node), implied)

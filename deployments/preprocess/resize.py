@@ -15,22 +15,19 @@ from deployments.contract import CELL, Pixels
 def target_size(width: int, height: int, longest_edge: int, min_pixels: int) -> tuple[int, int]:
     """The (width, height) that a picture of that size is resized to: multiples of 28, aspect ratio nearly kept.
 
-    The longer side is at most ``longest_edge`` rounded to the nearest multiple of 28, except where a thin picture must
-    be enlarged: no side is under 28, and the area is at least ``min_pixels``.
+    The longer side is at most ``longest_edge``, unless the area would then be under ``min_pixels``.
     """
     scale = min(1.0, longest_edge / max(width, height))
-    wide, tall = max(1.0, width * scale), max(1.0, height * scale)
-    if min(wide, tall) < CELL:
-        grow = CELL / min(wide, tall)
+    wide, tall = width * scale, height * scale
+    if min(wide, tall) < CELL:  # enlarge a thin picture as far as its longer side allows
+        grow = min(CELL / min(wide, tall), longest_edge / max(wide, tall))
         wide, tall = wide * grow, tall * grow
-    if wide > longest_edge or tall > longest_edge:
-        # A thin strip: keep its length within the limit and accept that it is stretched to one cell of height.
-        wide, tall = min(wide, longest_edge), min(tall, longest_edge)
-    cells_wide, cells_tall = max(1, round(wide / CELL)), max(1, round(tall / CELL))
-    if cells_wide * cells_tall * CELL * CELL < min_pixels:
+    most = max(1, longest_edge // CELL)
+    columns, rows = (min(max(1, round(side / CELL)), most) for side in (wide, tall))
+    if columns * rows * CELL * CELL < min_pixels:
         grow = math.sqrt(min_pixels / (wide * tall))
-        cells_wide, cells_tall = math.ceil(wide * grow / CELL), math.ceil(tall * grow / CELL)
-    return cells_wide * CELL, cells_tall * CELL
+        columns, rows = math.ceil(wide * grow / CELL), math.ceil(tall * grow / CELL)
+    return columns * CELL, rows * CELL
 
 
 def resized(image: Image.Image, size: tuple[int, int]) -> Pixels:

@@ -1,0 +1,109 @@
+"""The session's one real Ray Serve instance, and what the machine must have for which tests."""
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+# Ray reads these when it is imported and when its processes start.
+os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_AUTH_MODE="disabled", RAY_DEDUP_LOGS="0")
+
+ROOT = Path(__file__).resolve().parent.parent
+IN_CI = bool(os.environ.get("CI"))
+
+
+def missing_package(what: str) -> None:
+    """Skip with a visible reason on a developer's machine; fail in CI, where everything must be there."""
+    reason = f"{what} is not installed: run scripts/install_system_packages.sh"
+    if IN_CI:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        missing_package("Chromium")
+    assert path is not None
+    return path
+
+
+@pytest.fixture(scope="session")
+def demo_fonts() -> None:
+    from demo import fonts
+
+    if fonts.missing():
+        missing_package(f"the fonts {', '.join(fonts.missing())}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class LiveService:
+    """The repository's ``serve_config.yaml`` on a real cluster of two logical CPUs and one logical GPU.
+
+    Only the port and ``device: cpu`` differ, so that the GPU's ticket is free for the tests that are about it.
+    """
+
+    url: str
+    config: dict[str, Any]
+
+    def deploy(self, *applications: dict[str, Any]) -> None:
+        """Declare what runs, as ``serve run CONFIG`` does; an application that is not named goes."""
+        from ray.serve._private.api import _get_global_client
+        from ray.serve.schema import ServeDeploySchema
+
+        config = ServeDeploySchema.model_validate(self.config | {"applications": list(applications)})
+        _get_global_client().deploy_apps(config, _blocking=False)
+
+    @property
+    def application(self) -> dict[str, Any]:
+        """A fresh copy of the application's part of the config, to change and deploy."""
+        return yaml.safe_load(yaml.safe_dump(self.config["applications"][0]))
+
+    def wait(self, timeout_s: float = 240) -> None:
+        from serve_app.wait import wait
+
+        wait(self.url, "http://127.0.0.1:1", timeout_s)
+
+    def restore(self) -> None:
+        """Back to the repository's own configuration."""
+        self.deploy(self.application)
+        self.wait()
+
+
+@pytest.fixture(scope="session")
+def live() -> Iterator[LiveService]:
+    import ray
+    from ray import serve
+
+    port = free_port()
+    config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+    config["http_options"]["port"] = port
+    config["applications"][0]["args"]["model"]["device"] = "cpu"
+    ray.init(
+        num_cpus=2,
+        num_gpus=1,
+        object_store_memory=300 * 1024**2,
+        include_dashboard=False,
+        namespace="serve",
+        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
+    )
+    serve.start(proxy_location="HeadOnly", http_options=config["http_options"])
+    service = LiveService(f"http://127.0.0.1:{port}", config)
+    service.restore()
+    yield service
+    serve.shutdown()
+    ray.shutdown()

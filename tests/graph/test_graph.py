@@ -1,0 +1,209 @@
+"""The graph as a user gets it: the repository's config on a real Ray Serve instance, asked over HTTP."""
+
+import base64
+import json
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+pytestmark = pytest.mark.serve
+
+SAMPLES = Path(__file__).resolve().parents[2] / "demo" / "samples"
+INDEX = json.loads((SAMPLES / "samples.json").read_text())
+
+
+def ask(live, file, question, **fields):
+    data = {"question": question, **fields}
+    files = {"image": (file, (SAMPLES / file).read_bytes())}
+    return requests.post(f"{live.url}/v1/ask", files=files, data=data, timeout=120)
+
+
+def test_an_answer_accounts_for_its_time_and_tokens(live):
+    response = ask(live, "order-1.png", INDEX[0]["questions"][0])
+    body = response.json()
+    assert response.status_code == 200
+    assert body["level"] == "full"
+    timing, usage = body["timing_ms"], body["usage"]
+    assert timing["total"] == pytest.approx(sum(timing[s] for s in ("fetch", "preprocess", "queue", "generate")), abs=2)
+    assert timing["generate"] > 0
+    assert usage["image_tokens"] > 50
+    assert usage["prompt_tokens"] > usage["image_tokens"]
+    assert usage["completion_tokens"] > 0
+    assert response.headers["x-request-id"] == body["request_id"]
+    record = requests.get(f"{live.url}/v1/requests/{body['request_id']}", timeout=10).json()
+    assert record["usage"] == usage
+    assert record["source_format"] == "PNG"
+
+
+def test_bad_pictures_are_refused_by_the_preprocessor_with_their_code(live):
+    whole = (SAMPLES / "order-1.png").read_bytes()
+    for data, status, code in [(b"hello", 415, "not_an_image"), (whole[:2000], 422, "image_truncated")]:
+        response = requests.post(f"{live.url}/v1/ask", files={"image": data}, data={"question": "x"}, timeout=60)
+        assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+    assert ask(live, "order-1.png", "x").ok
+
+
+def test_twenty_clients_each_get_their_own_picture_s_answer(live):
+    """Expected is what the same model answers alone, in process: right or wrong, it must be this picture's."""
+    from deployments.model.vision_model import VisionModel
+
+    model = VisionModel.from_pretrained(SAMPLES.parent / "checkpoint")
+    cases = [(entry["file"], question) for entry in INDEX for question in entry["questions"][:2]]
+    expected = {case: model.generate(SAMPLES / case[0], case[1]).text for case in cases}
+    model.close()
+    assert len(set(expected.values())) > len(INDEX)
+
+    def client(number):
+        found = []
+        for turn in range(10):
+            case = cases[(number * 7 + turn) % len(cases)]
+            response = ask(live, *case)
+            found.append((response.status_code, response.json().get("answer") == expected[case]))
+        return found
+
+    with ThreadPoolExecutor(20) as clients:
+        results = Counter(outcome for found in clients.map(client, range(20)) for outcome in found)
+    assert results == {(200, True): 200}
+
+
+def test_the_unmodified_openai_client_gets_an_answer(live):
+    from openai import BadRequestError, OpenAI
+
+    client = OpenAI(base_url=f"{live.url}/v1", api_key="none", max_retries=0)
+    entry = INDEX[0]
+    uri = "data:image/png;base64," + base64.b64encode((SAMPLES / entry["file"]).read_bytes()).decode()
+
+    def messages(url):
+        content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": entry["questions"][0]}]
+        return [{"role": "user", "content": content}]
+
+    name = client.models.list().data[0].id
+    completion = client.chat.completions.create(model=name, messages=messages(uri), temperature=0)
+    assert completion.choices[0].message.content == ask(live, entry["file"], entry["questions"][0]).json()["answer"]
+    assert completion.choices[0].finish_reason == "stop"
+    assert completion.usage.total_tokens == completion.usage.prompt_tokens + completion.usage.completion_tokens
+    with pytest.raises(BadRequestError) as refused:
+        client.chat.completions.create(model=name, messages=messages("http://127.0.0.1/a.png"))
+    assert refused.value.code == "image_url_unsupported"
+
+
+def replica_pids(live, application="tuwen"):
+    """Process ids of the running replicas, by deployment."""
+    from ray.serve.context import _get_global_client
+
+    details = _get_global_client().get_serve_details()["applications"][application]["deployments"]
+    return {name: [r["pid"] for r in d["replicas"] if r["state"] == "RUNNING"] for name, d in details.items()}
+
+
+def test_only_the_model_s_process_holds_torch_and_each_process_s_memory_is_known(live, record_property):
+    pids = replica_pids(live)
+    for deployment, processes in pids.items():
+        for pid in processes:
+            maps = Path(f"/proc/{pid}/maps").read_text()
+            status = Path(f"/proc/{pid}/status").read_text()
+            resident_mb = next(int(line.split()[1]) // 1024 for line in status.splitlines() if "VmRSS" in line)
+            print(f"{deployment}: {resident_mb} MB resident")
+            record_property(f"{deployment}_resident_mb", resident_mb)
+            assert ("libtorch" in maps) == (deployment == "Model")
+    assert set(pids) == {"Ingress", "Preprocessor", "Model"}
+
+
+def environment(pid):
+    entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return dict(entry.decode().partition("=")[::2] for entry in entries if entry)
+
+
+def eventually(condition, timeout_s=180.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never came true"
+        time.sleep(0.5)
+
+
+def test_a_knob_changes_on_the_running_replicas(live):
+    before = replica_pids(live)
+    changed = live.application
+    model = next(d for d in changed["deployments"] if d["name"] == "Model")
+    model["user_config"]["level"] = "fast"
+    live.deploy(changed)
+    eventually(lambda: ask(live, "order-1.png", "x").json().get("level") == "fast")
+    assert set(before["Model"]) <= set(replica_pids(live)["Model"])
+    live.restore()
+    eventually(lambda: ask(live, "order-1.png", "x").json().get("level") == "full")
+
+
+def test_beyond_the_queue_callers_get_the_holding_reply_or_the_error_they_asked_for(live):
+    narrow = live.application
+    model = next(d for d in narrow["deployments"] if d["name"] == "Model")
+    model.update(max_ongoing_requests=1, max_queued_requests=1)
+    model["autoscaling_config"].update(max_replicas=1, target_ongoing_requests=1)
+    live.deploy(narrow)
+
+    def burst(**fields):
+        with ThreadPoolExecutor(12) as clients:
+            return list(clients.map(lambda _: ask(live, "order-2.png", "提取全部文字", **fields), range(12)))
+
+    found = []
+
+    def held_some():
+        found[:] = burst()
+        return any(r.json().get("level") == "holding" for r in found)
+
+    eventually(held_some)
+    assert {r.status_code for r in found} == {200}
+    held = [r.json() for r in found if r.json()["level"] == "holding"]
+    assert held[0]["answer"] == "正在为您查询，请稍候"
+    assert held[0]["retry_after_s"] == 5
+    refused = [r for r in burst(on_overload="error") if r.status_code != 200]
+    assert {(r.status_code, r.json()["error"]["code"], r.headers["Retry-After"]) for r in refused} == {
+        (429, "overloaded", "5")
+    }
+    live.restore()
+
+
+def test_pixels_lost_with_their_preprocessor_are_prepared_again(live):
+    import os
+    import signal
+
+    from ray import serve
+
+    from deployments.contract import Question
+    from deployments.errors import PixelsLost
+
+    preprocessor = serve.get_deployment_handle("Preprocessor", "tuwen")
+    model = serve.get_deployment_handle("Model", "tuwen")
+    prepared = preprocessor.prepare.remote((SAMPLES / "order-1.png").read_bytes()).result()
+    for pid in replica_pids(live)["Preprocessor"]:
+        os.kill(pid, signal.SIGKILL)
+    result = model.answer.remote(prepared, Question("x", "订单号？", 8, time.time() + 60)).result()
+    assert isinstance(result, PixelsLost)
+    assert ask(live, "order-1.png", "订单号？").status_code == 200
+
+
+def test_gpu_tickets_two_halves_fill_the_gpu_and_a_third_waits(live):
+    from ray import serve
+
+    gpu = live.application | {"name": "gpu", "route_prefix": "/gpu"}
+    gpu["args"]["model"].update(device="auto", gpu_fraction=0.5, threads=1)
+    model = next(d for d in gpu["deployments"] if d["name"] == "Model")
+    del model["autoscaling_config"]
+    model["num_replicas"] = 3
+    live.deploy(live.application, gpu)
+
+    def states():
+        application = serve.status().applications.get("gpu")
+        return dict(application.deployments["Model"].replica_states) if application and application.deployments else {}
+
+    eventually(lambda: states().get("RUNNING") == 2)
+    time.sleep(3)  # the third has had every chance
+    assert states() == {"RUNNING": 2, "STARTING": 1}
+    pids = replica_pids(live, "gpu")
+    assert [environment(pid).get("CUDA_VISIBLE_DEVICES") for pid in pids["Model"]] != ["", ""]
+    for deployment in ("Ingress", "Preprocessor"):
+        assert {environment(pid).get("CUDA_VISIBLE_DEVICES") for pid in pids[deployment]} == {""}
+    live.restore()
+    eventually(lambda: "gpu" not in serve.status().applications)
