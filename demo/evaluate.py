@@ -127,7 +127,10 @@ def summary(outcomes: list[Outcome]) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    lines = ["| family / question | asked | exactly right | 95 % interval | character error rate |", "|---|---|---|---|---|"]
+    lines = [
+        "| family / question | asked | exactly right | 95 % interval | character error rate |",
+        "|---|---|---|---|---|",
+    ]
     for name, row in sorted(result["rows"].items(), key=lambda item: (not item[0].endswith("/all"), item[0])):
         low, high = row["interval_95"]
         lines.append(
@@ -139,7 +142,9 @@ def table(result: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m demo.evaluate", description=__doc__)
-    parser.add_argument("--pictures", type=int, default=100, metavar="N", help="held-out pictures (default %(default)s)")
+    parser.add_argument(
+        "--pictures", type=int, default=100, metavar="N", help="held-out pictures (default %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="where in the held-out seeds to start")
     parser.add_argument("--url", help="ask this running service instead of the checkpoint")
     parser.add_argument("--checkpoint", type=Path, default=FOLDER)

@@ -18,6 +18,7 @@ from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from queue import Full
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -32,7 +33,8 @@ from demo.pictures import is_held_out, rng_of
 from deployments.model.pixels import PatchLayout, patchify
 
 TRAINED_FACES = ("noto-sans", "wqy-microhei", "wqy-zenhei")
-CELL_WEIGHT = 0.2
+CELL_WEIGHT = 1.0
+LOG_EVERY, SAVE_EVERY = 800, 4_000  # pictures
 FIELDS_PER_PICTURE = 4
 
 
@@ -47,7 +49,7 @@ class Stage:
 
 def curriculum(pictures: int) -> tuple[Stage, ...]:
     """The stages for a total of ``pictures``: early lessons have a fixed length, the last takes the rest."""
-    early = (Stage("primer", 14_400, None), Stage("one line", 4_800, (1, 1)), Stage("few lines", 8_000, (1, 3)))
+    early = (Stage("primer", 14_400, None), Stage("one line", 4_800, (1, 1)), Stage("few lines", 2_400, (1, 3)))
     return (*early, Stage("orders", max(0, pictures - sum(stage.pictures for stage in early)), (3, 6)))
 
 
@@ -67,13 +69,13 @@ def learning_rate(picture: int, total: int, peak: float, warmup: int = 800, deca
 
 
 def training_batches(start: int, total: int, batch: int) -> Iterator[Batch]:
-    """Batches number ``start`` and on, each picture from its own training seed."""
+    """Batches from picture number ``start`` on, each picture from its own training seed."""
     tokenizer, processor = build_tokenizer(), build_image_processor()
     writer = Writer(tokenizer, layout_of(processor))
     stages, characters = curriculum(total), alphabet().replace("\n", "").replace(" ", "")
-    for number in range(start, -(-total // batch)):
+    for first in range(start, total, batch):
         rows = []
-        for picture_number in range(number * batch, (number + 1) * batch):
+        for picture_number in range(first, first + batch):
             stage = stage_at(stages, picture_number)
             family = primer.FAMILY if stage.lines is None else orders.FAMILY
             # Held-out seeds are jumped over by moving to a seed far above every other picture's.
@@ -94,9 +96,8 @@ def layout_of(processor: Any) -> PatchLayout:
                        tuple(processor.image_mean), tuple(processor.image_std))  # fmt: skip
 
 
-def _produce(queue: Any, start: int, total: int, batch: int) -> None:
+def _produce(queue: Any, trainer: int, start: int, total: int, batch: int) -> None:
     torch.set_num_threads(1)
-    trainer = os.getppid()
     for item in chain(map(pickle.dumps, training_batches(start, total, batch)), [None]):
         while os.getppid() == trainer:  # a killed trainer must not leave us behind
             try:
@@ -105,6 +106,7 @@ def _produce(queue: Any, start: int, total: int, batch: int) -> None:
             except Full:
                 continue
         else:
+            queue.cancel_join_thread()  # nobody will ever read what is still in it
             return
 
 
@@ -112,7 +114,7 @@ def prefetched(start: int, total: int, batch: int) -> Iterator[Batch]:
     """``training_batches`` drawn by a child process, a few ahead."""
     context = get_context("spawn")
     queue = context.Queue(maxsize=8)
-    context.Process(target=_produce, args=(queue, start, total, batch), daemon=True).start()
+    context.Process(target=_produce, args=(queue, os.getpid(), start, total, batch), daemon=True).start()
     while (item := queue.get()) is not None:
         yield pickle.loads(item)
 
@@ -182,6 +184,7 @@ def optimizers(reader: Reader) -> list[torch.optim.Optimizer]:
 
 
 def train(options: argparse.Namespace) -> None:
+    """Train to ``options.pictures``, from the last saved state if there is one, then export the checkpoint."""
     options.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
@@ -191,67 +194,83 @@ def train(options: argparse.Namespace) -> None:
     if device.type == "cpu":  # plain matrix products train a fifth faster there than the fused kernel
         reader.model.set_attn_implementation("eager")
     steppers = optimizers(reader)
-    peaks = (options.muon_rate, options.rate)
-    state_file, log_file = options.work / "state.pt", options.work / "log.jsonl"
-    start = _resume(state_file, log_file, reader, steppers)
-    total = -(-options.pictures // options.batch)
-    began, done_at_start, window = time.time(), start, []
-    for number, batch in enumerate(prefetched(start, options.pictures, options.batch), start=start):
-        for stepper, peak in zip(steppers, peaks, strict=True):
-            for group in stepper.param_groups:
-                group["lr"] = learning_rate(number * options.batch, options.pictures, peak)
-        with torch.autocast(device.type, torch.bfloat16):
-            losses = reader(batch)
-            loss = losses["cells"] if "text" not in losses else losses["text"] + CELL_WEIGHT * losses["cells"]
-        loss.backward()
-        nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
-        for stepper in steppers:
-            stepper.step()
-            stepper.zero_grad(set_to_none=True)
-        window.append({name: value.item() for name, value in losses.items()})
-        done = number + 1
-        if done % 100 == 0 or done == total:
-            rate = (done - done_at_start) * options.batch / (time.time() - began)
-            _log(log_file, window, done, options, rate)
-            window = []
-        if done % 500 == 0 or done == total:
-            _save(state_file, done, reader, steppers)
+    journal = Journal(options.work, options.pictures)
+    start = pictures = journal.resume(reader, steppers)
+    began = time.time()
+    for batch in prefetched(start, options.pictures, options.batch):
+        set_rates(steppers, pictures, options)
+        journal.window.append(step(reader, steppers, batch, device))
+        pictures += options.batch
+        finished = pictures >= options.pictures
+        if pictures % LOG_EVERY < options.batch or finished:
+            journal.log(pictures, (pictures - start) / (time.time() - began))
+        if pictures % SAVE_EVERY < options.batch or finished:
+            journal.save(pictures, reader, steppers)
             export(reader.model, tokenizer, options.work / "checkpoint")
-    if options.work.joinpath("checkpoint").exists():
-        export(reader.model, tokenizer, options.out)
+    export(reader.model, tokenizer, options.out)
 
 
-def _log(file: Path, window: list[dict[str, float]], done: int, options: argparse.Namespace, rate: float) -> None:
-    means = {k: round(sum(w[k] for w in window if k in w) / sum(k in w for w in window), 4) for w in window for k in w}
-    pictures = done * options.batch
-    stage = stage_at(curriculum(options.pictures), pictures - 1).name
-    entry = {"batches": done, "pictures": pictures, "stage": stage, **means, "pictures_per_s": round(rate, 1)}
-    with file.open("a") as log:
-        log.write(json.dumps(entry, ensure_ascii=False) + "\n")
-    left_min = (options.pictures - pictures) / rate / 60
-    print(json.dumps({**entry, "minutes_left": round(left_min)}, ensure_ascii=False), flush=True)
+def step(reader: Reader, steppers: list[torch.optim.Optimizer], batch: Batch, device: torch.device) -> dict[str, float]:
+    """One optimizer step; returns its losses and accuracies."""
+    with torch.autocast(device.type, torch.bfloat16):
+        losses = reader(batch)
+        loss = losses["cells"] if "text" not in losses else losses["text"] + CELL_WEIGHT * losses["cells"]
+    loss.backward()
+    nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
+    for stepper in steppers:
+        stepper.step()
+        stepper.zero_grad(set_to_none=True)
+    return {name: value.item() for name, value in losses.items()}
 
 
-def _save(file: Path, done: int, reader: Reader, steppers: list[torch.optim.Optimizer]) -> None:
-    """Atomically: a kill while saving leaves the previous state."""
-    partial = file.with_suffix(".partial")
-    torch.save({"done": done, "reader": reader.state_dict(), "steppers": [s.state_dict() for s in steppers]}, partial)
-    partial.replace(file)
+def set_rates(steppers: list[torch.optim.Optimizer], picture: int, options: argparse.Namespace) -> None:
+    for stepper, peak in zip(steppers, (options.muon_rate, options.rate), strict=True):
+        for group in stepper.param_groups:
+            group["lr"] = learning_rate(picture, options.pictures, peak)
 
 
-def _resume(state_file: Path, log_file: Path, reader: Reader, steppers: list[torch.optim.Optimizer]) -> int:
-    """Load the last state if there is one, cut the log back to it; returns the batches done."""
-    if not state_file.exists():
-        log_file.unlink(missing_ok=True)
-        return 0
-    state = torch.load(state_file, weights_only=True)
-    reader.load_state_dict(state["reader"])
-    for stepper, saved in zip(steppers, state["steppers"], strict=True):
-        stepper.load_state_dict(saved)
-    entries = [line for line in log_file.read_text().splitlines() if line] if log_file.exists() else []
-    kept = [line for line in entries if json.loads(line)["batches"] <= state["done"]]
-    log_file.write_text("".join(line + "\n" for line in kept))
-    return int(state["done"])
+class Journal:
+    """State and log on disk, so that a killed training goes on where it was saved, with the log it would have had."""
+
+    def __init__(self, folder: Path, total: int) -> None:
+        self.window: list[dict[str, float]] = []
+        self._state, self._log, self._total = folder / "state.pt", folder / "log.jsonl", total
+
+    def resume(self, reader: Reader, steppers: list[torch.optim.Optimizer]) -> int:
+        """Load the last state, if there is one, and cut the log back to it; returns the pictures seen."""
+        if not self._state.exists():
+            self._log.unlink(missing_ok=True)
+            return 0
+        state = torch.load(self._state, weights_only=True)
+        reader.load_state_dict(state["reader"])
+        for stepper, saved in zip(steppers, state["steppers"], strict=True):
+            stepper.load_state_dict(saved)
+        pictures: int = state["pictures"]
+        kept = [line for line in self._log.read_text().splitlines() if json.loads(line)["pictures"] <= pictures]
+        self._log.write_text("".join(line + "\n" for line in kept))
+        return pictures
+
+    def log(self, pictures: int, pictures_per_s: float) -> None:
+        """Append the window's means, print them with the minutes left, and begin a new window."""
+        names = {name for entry in self.window for name in entry}
+        means = {name: fmean(entry[name] for entry in self.window if name in entry) for name in sorted(names)}
+        stage = stage_at(curriculum(self._total), pictures - 1).name
+        entry = {"pictures": pictures, "stage": stage, **{name: round(mean, 4) for name, mean in means.items()}}
+        with self._log.open("a") as log:
+            log.write(json.dumps(entry) + "\n")
+        left_min = (self._total - pictures) / pictures_per_s / 60
+        print(
+            json.dumps({**entry, "pictures_per_s": round(pictures_per_s, 1), "minutes_left": round(left_min)}),
+            flush=True,
+        )
+        self.window = []
+
+    def save(self, pictures: int, reader: Reader, steppers: list[torch.optim.Optimizer]) -> None:
+        """Atomically: a kill while saving leaves the previous state."""
+        partial = self._state.with_suffix(".partial")
+        state = {"pictures": pictures, "reader": reader.state_dict(), "steppers": [s.state_dict() for s in steppers]}
+        torch.save(state, partial)
+        partial.replace(self._state)
 
 
 def export(model: Glm46VForConditionalGeneration, tokenizer: Any, folder: Path) -> None:
@@ -270,7 +289,7 @@ def main() -> None:
     parser.add_argument(
         "--pictures", type=int, default=100_000, help="pictures to train on in all (default %(default)s)"
     )
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1e-3, help="peak AdamW learning rate")
     parser.add_argument("--muon-rate", type=float, default=2e-3, help="peak Muon learning rate")
     parser.add_argument("--threads", type=int, default=2)

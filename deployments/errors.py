@@ -25,8 +25,8 @@
     │       └── TooManyPixels        413 too_many_pixels
     └── ServiceError                 500 internal               the request was fine, we could not answer it
         ├── EmptyAnswer              502 empty_answer
-        ├── PixelsLost               503 unavailable
         ├── Unavailable              503 unavailable
+        │   └── PixelsLost           503 unavailable
         ├── Overloaded               429 overloaded
         └── DeadlineExceeded         504 deadline_exceeded
 
