@@ -6,9 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-# Ray: no usage reports; the dashboard's API asks for the token that Ray keeps in ~/.ray/auth_token.
+# Ray: no usage reports; its own interfaces (not the service's) ask for the token that it keeps in ~/.ray/auth_token.
 export RAY_USAGE_STATS_ENABLED ?= 0
-export RAY_AUTH_MODE ?= disabled
+export RAY_AUTH_MODE ?= token
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: serve test check format install clean
@@ -21,6 +21,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 serve: install
+	ray get-auth-token --generate >/dev/null
 	serve run $(CONFIG)
 
 test: check

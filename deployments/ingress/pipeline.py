@@ -26,6 +26,9 @@ logger = logging.getLogger("ray.serve")
 OnOverload = Literal["answer", "error"]
 ATTEMPTS = 2
 """A replica that dies takes its requests with it; each is tried once more, within its deadline."""
+INFO_TIMEOUT_S = 2.0
+SILENCE_S = 30.0
+"""A model that answered nothing for so long, and does not say what it is either, counts as away."""
 
 
 class Preprocessor(Protocol):
@@ -86,6 +89,8 @@ class Pipeline:
     ) -> None:
         self.records, self.model_name = records, model_name
         self.knobs = IngressKnobs()
+        self._info: ModelInfo | None = None
+        self._model_heard = 0.0
         self._preprocessor, self._model, self._clock = preprocessor, model, clock
 
     async def ask(self, ask: Ask) -> Reply:
@@ -107,7 +112,18 @@ class Pipeline:
         return reply
 
     async def info(self) -> ModelInfo:
-        return await self._model.info()
+        """What the model serves with. While the model is only busy, its last word stands.
+
+        Raises Unavailable when it has neither told nor answered anything for ``SILENCE_S``, or never has.
+        """
+        try:
+            async with asyncio.timeout(INFO_TIMEOUT_S):
+                self._info = await self._model.info()
+            self._model_heard = self._clock()
+        except (Overloaded, TimeoutError) as busy:
+            if self._info is None or self._clock() - self._model_heard > SILENCE_S:
+                raise Unavailable("the model has not answered yet: ask again") from busy
+        return self._info
 
     async def _within_deadline(self, ask: Ask, deadline: float, work: "_Work") -> None:
         try:
@@ -124,6 +140,7 @@ class Pipeline:
             try:
                 work.prepared = await self._preprocessor.prepare(ask.image)
                 work.answer = await self._model.answer(work.prepared, question)
+                self._model_heard = self._clock()
                 return
             except Unavailable as fault:
                 if attempt == ATTEMPTS:

@@ -184,6 +184,17 @@ def test_healthz_is_503_while_the_model_is_away(service):
     assert (response.status_code, response.json()["ready"]) == (503, False)
 
 
+def test_healthz_stays_ready_while_the_model_is_only_busy(service):
+    now = [1000.0]
+    service.pipeline._clock = lambda: now[0]
+    assert service.client.get("/healthz").status_code == 200
+    service.model.faults = [Overloaded("full")]
+    assert service.client.get("/healthz").status_code == 200
+    now[0] += 31
+    service.model.faults = [Overloaded("full")]
+    assert service.client.get("/healthz").status_code == 503
+
+
 KEY = "secret-key"
 DIGESTS = (hashlib.sha256(b"another").hexdigest(), hashlib.sha256(KEY.encode()).hexdigest())
 
