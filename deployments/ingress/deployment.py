@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any, cast
 
-from ray.exceptions import OwnerDiedError, RayActorError, RayTaskError
+from ray.exceptions import OwnerDiedError, RayActorError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
@@ -64,7 +64,7 @@ async def _called(who: str, response: Any) -> Any:
         raise Overloaded(f"{who} has no room in its queue", full.retry_after_s) from full
     except (RayActorError, DeploymentUnavailableError, OwnerDiedError) as gone:
         raise Unavailable(f"{who} is not available at the moment: ask again") from gone
-    except RequestCancelledError as cancelled:
+    except (RequestCancelledError, TaskCancelledError) as cancelled:  # while queued, or once a replica had it
         raise asyncio.CancelledError from cancelled
     except RayTaskError as fault:
         logger.error("%s failed", who, exc_info=fault)

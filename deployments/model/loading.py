@@ -1,6 +1,5 @@
 """Load a checkpoint: device, dtype and quantization from settings, and what came of it."""
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoImageProcessor,
     AutoModelForImageTextToText,
     AutoTokenizer,
@@ -61,9 +61,9 @@ def load(settings: ModelSettings) -> Loaded:
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
     checkpoint = _existing(settings.checkpoint)
-    _check_family(checkpoint)
     keywords: dict[str, Any] = {"revision": settings.revision, "local_files_only": Path(checkpoint).is_dir()}
     try:
+        _check_family(AutoConfig.from_pretrained(checkpoint, **keywords).model_type, checkpoint)
         tokenizer = AutoTokenizer.from_pretrained(checkpoint, **keywords)
         processor = AutoImageProcessor.from_pretrained(checkpoint, backend="pil", **keywords)
         model = AutoModelForImageTextToText.from_pretrained(
@@ -133,16 +133,9 @@ def _existing(checkpoint: str) -> str:
     return str(folder)
 
 
-def _check_family(checkpoint: str) -> None:
-    config = Path(checkpoint) / "config.json"
-    if not config.is_file():
-        return  # a hub repository: transformers reads its config, and the prompt check below still applies
-    try:
-        family = json.loads(config.read_text()).get("model_type")
-    except ValueError as fault:
-        raise CheckpointError(f"{config} is not JSON: {fault}") from fault
-    if family not in FAMILIES:
-        raise CheckpointError(f"checkpoint {checkpoint} is of type {family!r}; supported: {', '.join(FAMILIES)}")
+def _check_family(model_type: str, checkpoint: str) -> None:
+    if model_type not in FAMILIES:
+        raise CheckpointError(f"checkpoint {checkpoint} is of type {model_type!r}; supported: {', '.join(FAMILIES)}")
 
 
 def _quantizer(quantization: Quantization, dtype: torch.dtype) -> BitsAndBytesConfig | None:

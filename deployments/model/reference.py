@@ -2,8 +2,7 @@
 
 import threading
 import time
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import CancelledError, Future
 from queue import SimpleQueue
 from typing import Any
 
@@ -116,7 +115,7 @@ class ReferenceEngine:
             stopping_criteria=StoppingCriteriaList([_Stop(future, request.deadline, self._clock)]),
         )
         if future.abandoned.is_set():
-            raise FutureTimeout("abandoned")
+            raise CancelledError
         if self._clock() >= request.deadline:
             raise DeadlineExceeded(
                 "the answer took longer than the request's deadline: ask again, or allow it more time"

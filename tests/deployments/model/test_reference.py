@@ -124,7 +124,7 @@ def test_a_running_request_stops_at_the_next_step_when_cancelled(vision_model, r
     future = engine.submit(request_of(max_new_tokens=4000))
     running.wait(30)
     future.cancel()
-    assert future.exception(timeout=30) is not None or future.result().usage.completion_tokens < 4000
+    assert isinstance(future.exception(timeout=30), CancelledError)
     assert engine.submit(request_of()).result(timeout=30).token_ids
     engine.close()
 
