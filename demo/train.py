@@ -34,7 +34,7 @@ from deployments.model.pixels import PatchLayout, patchify
 
 TRAINED_FACES = ("noto-sans", "wqy-microhei", "wqy-zenhei")
 CELL_WEIGHT = 1.0
-LOG_EVERY, SAVE_EVERY = 800, 4_000  # pictures
+LOG_EVERY, SAVE_EVERY = 800, 1_600  # pictures
 FIELDS_PER_PICTURE = 4
 
 
@@ -61,8 +61,8 @@ def stage_at(stages: tuple[Stage, ...], picture: int) -> Stage:
     return stages[-1]
 
 
-def learning_rate(picture: int, total: int, peak: float, warmup: int = 800, decay_share: float = 0.2) -> float:
-    """Linear warm-up, a plateau, and a linear decay to a hundredth over the last fifth."""
+def learning_rate(picture: int, total: int, peak: float, warmup: int = 800, decay_share: float = 0.4) -> float:
+    """Linear warm-up, a plateau, and a linear decay to a hundredth over the last two fifths."""
     decay_from = total * (1 - decay_share)
     fall = max(0.01, 1 - (picture - decay_from) / (total - decay_from)) if picture > decay_from else 1.0
     return peak * min(1.0, (picture + 1) / warmup) * fall
@@ -287,7 +287,7 @@ def main() -> None:
         prog="python -m demo.train", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument(
-        "--pictures", type=int, default=100_000, help="pictures to train on in all (default %(default)s)"
+        "--pictures", type=int, default=60_000, help="pictures to train on in all (default %(default)s)"
     )
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1e-3, help="peak AdamW learning rate")

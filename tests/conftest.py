@@ -99,7 +99,6 @@ def live() -> Iterator[LiveService]:
         object_store_memory=300 * 1024**2,
         include_dashboard=False,
         namespace="serve",
-        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
     )
     serve.start(proxy_location="HeadOnly", http_options=config["http_options"])
     service = LiveService(f"http://127.0.0.1:{port}", config)

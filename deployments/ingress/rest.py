@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 
-from deployments.contract import Level
 from deployments.errors import (
     ImageMissing,
     ImageUrlUnsupported,
@@ -21,36 +19,6 @@ from deployments.ingress.pipeline import Ask, OnOverload, Pipeline, Reply
 from deployments.preprocess.settings import FORMATS
 
 router = APIRouter()
-
-
-class TimingBody(BaseModel):
-    fetch: int
-    preprocess: int
-    queue: int
-    generate: int
-    total: int
-
-
-class UsageBody(BaseModel):
-    prompt_tokens: int
-    image_tokens: int
-    completion_tokens: int
-
-
-class AnswerBody(BaseModel):
-    """An answer, or under overload the holding reply (``level`` is then ``holding``)."""
-
-    answer: str
-    level: Level
-    request_id: str
-    cached: bool
-    finish_reason: Literal["stop", "length"] | None
-    usage: UsageBody
-    timing_ms: TimingBody
-    tiles: int
-    gpu_memory_mb: int
-    model: str
-    retry_after_s: float | None = None
 
 
 def answer_body(reply: Reply) -> dict[str, Any]:
@@ -79,7 +47,7 @@ def demand_form(request: Request) -> None:
         raise UnsupportedMediaType(f"send multipart/form-data (got {kind or 'no content type'})")
 
 
-@router.post("/v1/ask", response_model=AnswerBody, dependencies=[Depends(demand_form)])
+@router.post("/v1/ask", response_model=Reply, dependencies=[Depends(demand_form)])
 async def ask(
     request: Request,
     image: Annotated[UploadFile | None, File(description="the picture")] = None,
@@ -97,7 +65,7 @@ async def ask(
     return await _answered(request, await uploaded(image), question, max_new_tokens, on_overload)
 
 
-@router.post("/chat", response_model=AnswerBody, dependencies=[Depends(demand_form)])
+@router.post("/chat", response_model=Reply, dependencies=[Depends(demand_form)])
 async def chat(
     request: Request,
     image: Annotated[UploadFile | None, File(description="the picture")] = None,

@@ -58,7 +58,6 @@ class Model:
         return tiles
 
     async def _answer(self, pictures: tuple[Pixels, ...], question: Question) -> Answer:
-        level = Level(self._model.knobs.level)
         future = self._model.submit(pictures, question.text, question.max_new_tokens, deadline=question.deadline)
         generation = await asyncio.wrap_future(future)
         text = clean(generation.text)
@@ -67,11 +66,11 @@ class Model:
         running, waiting = self._model.engine.load()
         return Answer(
             text=text,
-            level=level,
+            level=generation.level,
             finish_reason=generation.finish_reason,
             usage=generation.usage,
             queue_ms=generation.queue_ms,
             generate_ms=generation.generate_ms,
             gpu_memory_mb=self._model.gpu_memory_mb(),
-            load=Load(running, waiting, level),
+            load=Load(running, waiting, Level(self._model.knobs.level)),
         )

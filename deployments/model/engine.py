@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
-from deployments.contract import FinishReason, Pixels, Usage
+from deployments.contract import FinishReason, Level, Pixels, Usage
 from deployments.model.prompt import Prompt
 
 
@@ -31,10 +31,14 @@ class EngineRequest:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What came out: the new token ids (the end token left out), their text, and where the time went."""
+    """What came out: the new token ids (the end token left out), their text, and where the time went.
+
+    ``level`` is ``full`` if beams searched it to its end, else ``fast``.
+    """
 
     token_ids: tuple[int, ...]
     text: str
+    level: Level
     finish_reason: FinishReason
     usage: Usage
     queue_ms: float

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
 
-from deployments.contract import FinishReason, Usage
+from deployments.contract import FinishReason, Level, Usage
 from deployments.errors import DeadlineExceeded
 from deployments.model.engine import Clock, EngineRequest, Generation
 from deployments.model.loading import Loaded
@@ -124,6 +124,7 @@ class ReferenceEngine:
         return Generation(
             token_ids=token_ids,
             text=loaded.tokenizer.decode(token_ids, skip_special_tokens=True),
+            level=Level.FULL if decoding.beam_width > 1 else Level.FAST,
             finish_reason=finish_reason,
             usage=Usage(prompt.tokens, prompt.image_tokens, len(token_ids)),
             queue_ms=(began - arrived) * 1e3,

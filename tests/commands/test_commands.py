@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,17 +49,15 @@ def served(command: str, log: Path) -> Iterator[str]:
     try:
         yield dashboard_of(log, process)
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGINT)  # Ctrl-C: Serve and Ray shut down in order
         try:
-            process.wait(30)
+            process.wait(90)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
 def dashboard_of(log: Path, process: "subprocess.Popen[bytes]", timeout_s: float = 240) -> str:
-    import time
-
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         found = re.search(r"dashboard at .*?(http://[\w.]+:\d+)", log.read_text(errors="replace"))

@@ -111,7 +111,7 @@ def test_the_curriculum_covers_every_picture_and_the_rate_rises_stays_and_falls(
     stages = curriculum(50_000)
     assert sum(stage.pictures for stage in stages) == 50_000
     assert [stage_at(stages, n).name for n in (0, 14_400, 49_999)] == ["primer", "one line", "orders"]
-    rates = [learning_rate(n, 50_000, 1.0) for n in (0, 800, 39_999, 45_000, 50_000)]
+    rates = [learning_rate(n, 50_000, 1.0) for n in (0, 800, 29_999, 40_000, 50_000)]
     assert rates[0] < 0.01
     assert rates[1:3] == [1.0, 1.0]
     assert rates[3] == pytest.approx(0.5, abs=0.01)
