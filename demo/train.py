@@ -287,7 +287,7 @@ def main() -> None:
         prog="python -m demo.train", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument(
-        "--pictures", type=int, default=60_000, help="pictures to train on in all (default %(default)s)"
+        "--pictures", type=int, default=56_000, help="pictures to train on in all (default %(default)s)"
     )
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1e-3, help="peak AdamW learning rate")
