@@ -55,6 +55,10 @@ def served(command: str, log: Path) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        deadline = time.monotonic() + 90  # Serve's proxy outlives the command for a moment
+        while port_8000_is_taken():
+            assert time.monotonic() < deadline, "the service did not let go of its port: " + log.read_text()[-2000:]
+            time.sleep(0.5)
 
 
 def dashboard_of(log: Path, process: "subprocess.Popen[bytes]", timeout_s: float = 240) -> str:
@@ -68,11 +72,15 @@ def dashboard_of(log: Path, process: "subprocess.Popen[bytes]", timeout_s: float
     pytest.fail(f"Ray did not start: {log.read_text(errors='replace')}")
 
 
+def port_8000_is_taken() -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", 8000)) == 0
+
+
 @pytest.fixture(autouse=True)
 def port_8000_is_free() -> None:
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", 8000)) == 0:
-            pytest.fail("something listens on port 8000, which the README's service takes: stop it first")
+    if port_8000_is_taken():
+        pytest.fail("something listens on port 8000, which the README's service takes: stop it first")
 
 
 def test_the_readme_has_its_two_commands_and_ci_runs_the_second():
