@@ -191,7 +191,7 @@ def train(options: argparse.Namespace) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = build_tokenizer()
     reader = Reader(build_model(tokenizer), layout_of(build_image_processor())).to(device).train()
-    if device.type == "cpu":  # plain matrix products train a fifth faster there than the fused kernel
+    if device.type == "cpu":  # where plain matrix products train faster than the fused kernel
         reader.model.set_attn_implementation("eager")
     steppers = optimizers(reader)
     journal = Journal(options.work, options.pictures)

@@ -1,6 +1,5 @@
 """Load a checkpoint: device, dtype and quantization from settings, and what came of it."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,6 @@ from transformers import (
 from deployments.contract import CELL
 from deployments.model.pixels import PatchLayout
 from deployments.model.settings import Device, Dtype, ModelSettings, Quantization
-
-logger = logging.getLogger("ray.serve")
 
 FAMILIES = ("glm4v", "glm46v")
 """Values of ``config.model_type`` that this package knows how to prompt and embed."""

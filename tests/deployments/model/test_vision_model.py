@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,7 +47,12 @@ def test_the_system_prompt_reaches_the_model(vision_model):
 
 
 def test_info_names_the_level_of_the_moment(vision_model):
-    assert replace(vision_model.info(), parameters=0).level == "full"
+    before = vision_model.knobs
+    assert vision_model.info().level == "full"
+    vision_model.knobs = before.model_copy(update={"level": "fast"})
+    changed = vision_model.info().level
+    vision_model.knobs = before
+    assert changed == "fast"
 
 
 @pytest.mark.parametrize(
