@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 """A decoded picture or tile: uint8, (height, width, 3), RGB."""
 
+Place = tuple[int, int]
+"""Row and column, from 1, of a tile in the grid cut from a large picture."""
+
+OVERVIEW: Place = (0, 0)
+"""The place of the whole picture, which stands before its tiles."""
+
 CELL = 28
 """Side in pixels of one visual token of the GLM family (patch 14, merged 2 x 2); prepared sides are multiples of it."""
 
@@ -49,11 +55,13 @@ class Prepared:
     """A picture ready for the model: where its tiles are, and what is known without them.
 
     ``tiles`` is an object reference to a ``tuple[Pixels, ...]`` in the cluster's store: the pixels go from the
-    preprocessor to the model and never through the ingress. ``sizes`` are the tiles' (height, width).
+    preprocessor to the model and never through the ingress. ``sizes`` are the tiles' (height, width), ``places`` where
+    in the picture they belong: the overview first, then the tiles of a large picture in reading order.
     """
 
     tiles: Any
     sizes: tuple[tuple[int, int], ...]
+    places: tuple[Place, ...]
     source_format: str
     source_size: tuple[int, int]
     preprocess_ms: float

@@ -7,7 +7,7 @@ from typing import Any
 
 from ray.exceptions import ObjectLostError, OwnerDiedError
 
-from deployments.contract import Answer, Level, Load, ModelInfo, Pixels, Prepared, Question
+from deployments.contract import Answer, Level, Load, ModelInfo, Pixels, Place, Prepared, Question
 from deployments.errors import EmptyAnswer, PixelsLost, TuwenError
 from deployments.model.answer_text import clean
 from deployments.model.settings import ModelKnobs, ModelSettings
@@ -36,7 +36,7 @@ class Model:
         """Answer about a prepared picture; a request's own fault, and a missed deadline, come back as values."""
         try:
             pictures = await self._pixels(prepared)
-            return await self._answer(pictures, question)
+            return await self._answer(pictures, prepared.places, question)
         except TuwenError as error:
             return error
 
@@ -57,8 +57,10 @@ class Model:
             raise PixelsLost("the prepared picture was lost with its preprocessor: send the request again") from fault
         return tiles
 
-    async def _answer(self, pictures: tuple[Pixels, ...], question: Question) -> Answer:
-        future = self._model.submit(pictures, question.text, question.max_new_tokens, deadline=question.deadline)
+    async def _answer(self, pictures: tuple[Pixels, ...], places: tuple[Place, ...], question: Question) -> Answer:
+        future = self._model.submit(
+            pictures, question.text, question.max_new_tokens, deadline=question.deadline, places=places
+        )
         generation = await asyncio.wrap_future(future)
         text = clean(generation.text)
         if not text:

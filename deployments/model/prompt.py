@@ -6,13 +6,20 @@ picture a prefix that later questions can share.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from deployments.contract import OVERVIEW, Place
 from deployments.model.loading import CheckpointError
 
 IMAGE_TOKEN = "<|image|>"
+
+
+def introduction(place: Place) -> str:
+    """How the model is told which part of a large picture comes next."""
+    return "全图" if place == OVERVIEW else f"第{place[0]}行第{place[1]}列"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +53,12 @@ class PromptWriter:
                 "the checkpoint has no chat template: it needs chat_template.jinja beside its tokenizer"
             )
 
-    def write(self, question: str, image_tokens: Sequence[int]) -> Prompt:
-        """The prompt for ``question`` after pictures of ``image_tokens`` visual tokens each (may be empty)."""
-        parts = self.render(question, len(image_tokens)).split(IMAGE_TOKEN)
+    def write(self, question: str, image_tokens: Sequence[int], places: Sequence[Place] = ()) -> Prompt:
+        """The prompt for ``question`` after pictures of ``image_tokens`` visual tokens each (may be empty).
+
+        ``places`` says where in one large picture each of several belongs; without it they are not introduced.
+        """
+        parts = self.render(question, len(image_tokens), places).split(IMAGE_TOKEN)
         if len(parts) != len(image_tokens) + 1:
             raise CheckpointError(f"the chat template wrote {len(parts) - 1} pictures for {len(image_tokens)}")
         text = parts[0] + "".join(
@@ -57,9 +67,14 @@ class PromptWriter:
         ids = torch.tensor([self.tokenizer(text, add_special_tokens=False)["input_ids"]], dtype=torch.int64)
         return Prompt(ids, (ids == self.image_token_id).long())
 
-    def render(self, question: str, pictures: int) -> str:
+    def render(self, question: str, pictures: int, places: Sequence[Place] = ()) -> str:
         """The prompt as text, with one ``<|image|>`` a picture."""
-        content = [{"type": "image"}] * pictures + [{"type": "text", "text": self.plain(question)}]
+        content = [{"type": "text", "text": self.plain(question)}]
+        if pictures > 1 and places:
+            shown = [({"type": "text", "text": introduction(place)}, {"type": "image"}) for place in places]
+            content = [*chain.from_iterable(shown), *content]
+        else:
+            content = [{"type": "image"}] * pictures + content
         messages = [{"role": "user", "content": content}]
         if self.system_prompt:
             messages.insert(0, {"role": "system", "content": [{"type": "text", "text": self.system_prompt}]})

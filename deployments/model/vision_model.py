@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from deployments.contract import Level, ModelInfo, Pixels
+from deployments.contract import Level, ModelInfo, Pixels, Place
 from deployments.model.answer_text import clean
 from deployments.model.engine import Clock, Decoding, Engine, EngineRequest, Generation
 from deployments.model.loading import Loaded, banner, gpu_memory_mb, load
@@ -24,7 +24,7 @@ from deployments.model.pixels import token_count
 from deployments.model.prompt import PromptWriter
 from deployments.model.reference import ReferenceEngine
 from deployments.model.settings import ModelKnobs, ModelSettings
-from deployments.preprocess.picture import prepare
+from deployments.preprocess.picture import Tiles, prepare
 from deployments.preprocess.settings import PreprocessKnobs
 
 ENGINES: dict[str, Callable[[Loaded, Clock], Engine]] = {"reference": ReferenceEngine}
@@ -60,19 +60,29 @@ class VisionModel:
         max_new_tokens: int | None = None,
         beam_width: int | None = None,
         deadline: float = float("inf"),
+        places: tuple[Place, ...] = (),
     ) -> Future[Generation]:
-        """Queue a question about prepared pictures; what is not given is as the knobs say."""
+        """Queue a question about prepared pictures; what is not given is as the knobs say.
+
+        ``places`` tells the parts of one large picture apart; without it, several pictures are not introduced.
+        """
         knobs = self.knobs  # one read: another thread may swap them
         counts = [token_count(picture.shape[0], picture.shape[1], self.loaded.layout) for picture in pictures]
-        prompt = self._writer(knobs).write(text, counts)
+        prompt = self._writer(knobs).write(text, counts, places)
         decoding = _decoding(knobs, max_new_tokens, beam_width)
         return self.engine.submit(EngineRequest(prompt, pictures, decoding, deadline))
 
     def generate(
-        self, image: ImageLike, text: str, max_new_tokens: int | None = None, beam_width: int | None = None
+        self,
+        image: ImageLike,
+        text: str,
+        max_new_tokens: int | None = None,
+        beam_width: int | None = None,
+        preprocess: PreprocessKnobs | None = None,
     ) -> Generation:
         """Ask one question about one picture and wait; the answer is cleaned of template leftovers."""
-        generation = self.submit(prepared(image), text, max_new_tokens, beam_width).result()
+        tiles = prepared(image, preprocess or PreprocessKnobs())
+        generation = self.submit(tiles.pixels, text, max_new_tokens, beam_width, places=tiles.places).result()
         return replace(generation, text=clean(generation.text))
 
     def warm_up(self) -> None:
@@ -113,7 +123,7 @@ def _decoding(knobs: ModelKnobs, max_new_tokens: int | None, beam_width: int | N
     return Decoding(tokens, width, knobs.length_penalty, knobs.early_stopping)
 
 
-def prepared(image: ImageLike) -> tuple[Pixels, ...]:
+def prepared(image: ImageLike, knobs: PreprocessKnobs) -> Tiles:
     """Tiles of whatever names, holds or is a picture, through the same code as the service's preprocessor."""
     if isinstance(image, str | Path):
         image = Path(image).read_bytes()
@@ -123,4 +133,4 @@ def prepared(image: ImageLike) -> tuple[Pixels, ...]:
         buffer = BytesIO()
         image.save(buffer, "PNG")
         image = buffer.getvalue()
-    return prepare(image, PreprocessKnobs()).pixels
+    return prepare(image, knobs)

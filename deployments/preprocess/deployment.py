@@ -33,6 +33,7 @@ class Preprocessor:
         return Prepared(
             tiles=ray.put(tiles.pixels),
             sizes=tiles.sizes,
+            places=tiles.places,
             source_format=tiles.source_format,
             source_size=tiles.source_size,
             preprocess_ms=(time.perf_counter() - began) * 1e3,

@@ -2,17 +2,18 @@
 
 from dataclasses import dataclass
 
-from deployments.contract import Pixels
+from deployments.contract import Pixels, Place
 from deployments.preprocess.decode import decode
-from deployments.preprocess.resize import resized, target_size
 from deployments.preprocess.settings import Format, PreprocessKnobs
+from deployments.preprocess.tiling import cut, plan
 
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """A picture's tiles in reading order (for now: the whole picture, one tile), and what the file was."""
+    """The whole picture and, if it is large, its tiles in reading order; and what the file was."""
 
     pixels: tuple[Pixels, ...]
+    places: tuple[Place, ...]
     source_format: Format
     source_size: tuple[int, int]
 
@@ -23,7 +24,7 @@ class Tiles:
 
 
 def prepare(data: bytes, knobs: PreprocessKnobs) -> Tiles:
-    """Decode, check, turn upright and resize. Raises what ``decode`` raises."""
+    """Decode, check, turn upright, cut and resize. Raises what ``decode`` raises."""
     image, source_format, source_size = decode(data, knobs.formats, knobs.max_pixels)
-    size = target_size(image.width, image.height, knobs.longest_edge, knobs.min_pixels)
-    return Tiles((resized(image, size),), source_format, source_size)
+    parts = plan(image.width, image.height, knobs.budget)
+    return Tiles(cut(image, parts), tuple(part.place for part in parts), source_format, source_size)

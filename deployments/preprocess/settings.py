@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.contract import CELL
+from deployments.preprocess.tiling import TileBudget
 
 Format = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP"]
 FORMATS: tuple[Format, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -15,9 +16,23 @@ class PreprocessKnobs(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    longest_edge: int = Field(1024, ge=CELL, le=8192, description="longer side after resizing")
+    longest_edge: int = Field(1024, ge=CELL, le=8192, description="longer side of the whole picture after resizing")
+    tile_edge: int = Field(1024, ge=CELL, le=8192, description="longer side of a tile after resizing")
+    max_tiles: int = Field(4, ge=0, le=64, description="tiles of a large picture besides its overview; 0 for none")
+    tiles_above_edge: int = Field(2000, ge=CELL, description="pictures with a longer side above this are tiled")
     min_pixels: int = Field(112 * 112 // 2, ge=CELL * CELL, description="smaller pictures are enlarged to this area")
     max_pixels: int = Field(50_000_000, ge=1, description="width times height accepted, checked before decoding")
     formats: tuple[Format, ...] = Field(
         FORMATS, min_length=1, description="what is decoded, by content and not by name"
     )
+
+    @property
+    def budget(self) -> TileBudget:
+        """What of a picture the model may see."""
+        return TileBudget(
+            longest_edge=self.longest_edge,
+            tile_edge=self.tile_edge,
+            max_tiles=self.max_tiles,
+            tiles_above_edge=self.tiles_above_edge,
+            min_pixels=self.min_pixels,
+        )

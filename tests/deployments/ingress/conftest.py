@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from deployments.contract import Answer, Level, Load, ModelInfo, Prepared, Question, Usage
+from deployments.contract import OVERVIEW, Answer, Level, Load, ModelInfo, Prepared, Question, Usage
 from deployments.ingress.app import create_app
 from deployments.ingress.pipeline import Pipeline
 from deployments.ingress.records import MemoryRecords
 
-PREPARED = Prepared(tiles=None, sizes=((112, 112),), source_format="PNG", source_size=(100, 100), preprocess_ms=3.0)
+PREPARED = Prepared(
+    tiles=None, sizes=((112, 112),), places=(OVERVIEW,), source_format="PNG", source_size=(100, 100), preprocess_ms=3.0
+)
 INFO = ModelInfo("tuwen-test", "cpu", "float32", "none", 1, "reference", Level.FULL)
 
 

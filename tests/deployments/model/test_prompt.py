@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demo.checkpoint import build_tokenizer as demo_tokenizer
+from deployments.contract import OVERVIEW
 from deployments.model.loading import CheckpointError
 from deployments.model.prompt import PromptWriter
 
@@ -42,6 +43,16 @@ def test_each_of_several_pictures_gets_its_tokens():
     end, begin = (TOKENIZER.convert_tokens_to_ids(t) for t in ("<|end_of_image|>", "<|begin_of_image|>"))
     first = ids.index(begin)
     assert ids[first : first + 9] == [begin, IMAGE, IMAGE, end, begin, IMAGE, IMAGE, IMAGE, end]
+
+
+def test_the_parts_of_a_large_picture_are_introduced_by_their_place():
+    text = WRITER.render("？", 3, (OVERVIEW, (1, 1), (1, 2)))
+    picture = "<|begin_of_image|><|image|><|end_of_image|>"
+    assert text == (
+        f"[gMASK]<sop><|user|>\n全图{picture}第1行第1列{picture}第1行第2列{picture}？/nothink<|assistant|>\n<think></think>\n"
+    )
+    assert WRITER.render("？", 1, (OVERVIEW,)) == WRITER.render("？", 1)
+    assert WRITER.write("？", [4, 2, 2], (OVERVIEW, (1, 1), (1, 2))).image_tokens == 8
 
 
 @pytest.mark.parametrize(

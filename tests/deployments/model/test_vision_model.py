@@ -9,6 +9,7 @@ from PIL import Image
 
 from deployments.model.settings import ModelKnobs
 from deployments.model.vision_model import VisionModel, prepared
+from deployments.preprocess.settings import PreprocessKnobs
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (112, 140, 3), dtype=np.uint8)
 
@@ -17,7 +18,7 @@ def test_path_bytes_pillow_and_array_are_the_same_picture(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(PIXELS).save(path)
     for image in (path, str(path), path.read_bytes(), Image.fromarray(PIXELS), PIXELS):
-        assert np.array_equal(prepared(image)[0], PIXELS)
+        assert np.array_equal(prepared(image, PreprocessKnobs()).pixels[0], PIXELS)
 
 
 def test_the_level_chooses_between_beams_and_greedy(vision_model):
@@ -72,3 +73,11 @@ def test_neither_ingress_preprocessor_nor_graph_import_torch(module):
 def test_the_notebook_object_does_not_import_ray():
     code = "import sys, deployments.model.vision_model; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_large_picture_is_shown_with_its_tiles(vision_model):
+    picture = np.random.default_rng(4).integers(0, 256, (448, 560, 3), dtype=np.uint8)
+    tiled = PreprocessKnobs(longest_edge=112, tile_edge=112, max_tiles=4, tiles_above_edge=200)
+    whole = tiled.model_copy(update={"max_tiles": 0})
+    tokens = [vision_model.generate(picture, "what?", 2, preprocess=k).usage.image_tokens for k in (whole, tiled)]
+    assert tokens[1] == 5 * tokens[0]

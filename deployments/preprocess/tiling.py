@@ -1,0 +1,93 @@
+"""Which parts of a large picture the model sees, as a pure function of width, height and budget.
+
+A picture much larger than the model's useful size is shown as an overview and a grid of overlapping tiles in reading
+order, so that small text stays legible. A picture at or below the threshold is its own overview.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from deployments.contract import OVERVIEW, Pixels, Place
+from deployments.preprocess.resize import resized, target_size
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels of the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class TileBudget:
+    """How much of a picture may be shown; edges in pixels.
+
+    ``longest_edge`` bounds the overview, ``tile_edge`` each tile. Tiles are cut only above ``tiles_above_edge`` and are
+    ``max_tiles`` at most (0: never). Neighbours share ``overlap`` of a tile's side, so that no line of text is lost
+    between them.
+    """
+
+    longest_edge: int
+    tile_edge: int
+    max_tiles: int
+    tiles_above_edge: int
+    min_pixels: int
+    overlap: float = 0.12
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the source, the (width, height) it is shown at, and where it belongs."""
+
+    place: Place
+    box: Box
+    size: tuple[int, int]
+
+
+def plan(width: int, height: int, budget: TileBudget) -> tuple[Part, ...]:
+    """The overview, then the tiles in reading order, of a picture of ``width`` x ``height``."""
+    whole = (0, 0, width, height)
+    overview = Part(OVERVIEW, whole, target_size(width, height, budget.longest_edge, budget.min_pixels))
+    if max(width, height) <= budget.tiles_above_edge or budget.max_tiles < 2:
+        return (overview,)
+    rows, columns = _grid(width, height, budget)
+    boxes = {
+        (row, column): (left, top, right, bottom)
+        for row, (top, bottom) in enumerate(_spans(height, rows, budget.overlap), start=1)
+        for column, (left, right) in enumerate(_spans(width, columns, budget.overlap), start=1)
+    }
+    return (overview, *(_tile(place, box, budget) for place, box in boxes.items()))
+
+
+def _tile(place: Place, box: Box, budget: TileBudget) -> Part:
+    left, top, right, bottom = box
+    return Part(place, box, target_size(right - left, bottom - top, budget.tile_edge, budget.min_pixels))
+
+
+def cut(image: Image.Image, parts: Sequence[Part]) -> tuple[Pixels, ...]:
+    """The parts of an RGB picture, each as uint8 (height, width, 3)."""
+    return tuple(resized(image if part.place == OVERVIEW else image.crop(part.box), part.size) for part in parts)
+
+
+def _grid(width: int, height: int, budget: TileBudget) -> tuple[int, int]:
+    """Rows and columns that show most detail; of those that show the same, the fewest tiles.
+
+    Detail is the scale at which a tile is shown, never above the source's own.
+    """
+
+    def detail(rows: int, columns: int) -> float:
+        largest = max(_side(width, columns, budget.overlap), _side(height, rows, budget.overlap))
+        return min(1.0, budget.tile_edge / largest)
+
+    most = budget.max_tiles
+    grids = [(rows, columns) for rows in range(1, most + 1) for columns in range(1, most // rows + 1)]
+    return max(grids[1:], key=lambda grid: (round(detail(*grid), 6), -grid[0] * grid[1]))
+
+
+def _side(length: int, count: int, overlap: float) -> float:
+    """Length of each of ``count`` equal spans that cover ``length`` and overlap by a share of themselves."""
+    return length / (count - (count - 1) * overlap)
+
+
+def _spans(length: int, count: int, overlap: float) -> list[tuple[int, int]]:
+    side = _side(length, count, overlap)
+    starts = [(length - side) * i / max(1, count - 1) for i in range(count)]
+    return [(round(start), min(length, round(start + side))) for start in starts]
