@@ -7,7 +7,10 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import GenerationConfig, Glm46VConfig, Glm46VForConditionalGeneration, PreTrainedTokenizerFast
 from transformers.models.glm46v.image_processing_pil_glm46v import Glm46VImageProcessorPil
 
-from demo import orders
+from demo import fields, words
+from demo.families import FAMILIES
+from deployments.contract import OVERVIEW
+from deployments.model.prompt import introduction
 
 FOLDER = Path(__file__).parent / "checkpoint"
 
@@ -17,6 +20,7 @@ SPECIAL = (
 )  # fmt: skip
 MARKERS = ("<think>", "</think>", "<|begin_of_box|>", "<|end_of_box|>", "/nothink")
 UNKNOWN = "<unk>"
+MAX_TOKENS = 8192
 
 # About 1 / sqrt(width). With the 0.02 of large models the vision tower stays on a plateau for thousands of pictures.
 INITIALIZER_RANGE = 0.06
@@ -36,11 +40,10 @@ CHAT_TEMPLATE = (
 
 def alphabet() -> str:
     """Every character the demo draws, asks or answers, and printable ASCII; anything else becomes ``<unk>``."""
-    words = [*orders.TITLES, *orders.STATUSES, *orders.COURIERS, *orders.TRANSCRIBE, *orders.ASKS]
-    words += [orders.SURNAMES, orders.GIVEN, "图中没有", "¥：，。？\n"]
-    words += [label for field in orders.FIELDS for label in field.labels]
+    texts = [*words.TEXTS, *fields.TEXTS, *(text for family in FAMILIES.values() for text in family.texts)]
+    texts += [introduction(OVERVIEW), introduction((1, 1))]
     printable = string.digits + string.ascii_letters + string.punctuation + " "
-    return "".join(sorted(set("".join(words) + printable)))
+    return "".join(sorted(set("".join(texts) + printable)))
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -53,7 +56,8 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.add_tokens([AddedToken(text, special=False, normalized=False) for text in MARKERS])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token=UNKNOWN, pad_token="<|endoftext|>", eos_token="<|endoftext|>",
-        padding_side="left", model_max_length=2048, chat_template=CHAT_TEMPLATE, clean_up_tokenization_spaces=False,
+        padding_side="left", model_max_length=MAX_TOKENS, chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
     )  # fmt: skip
 
 
@@ -69,7 +73,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> Glm46VForConditionalGener
         "num_hidden_layers": 4,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
-        "max_position_embeddings": 2048,
+        "max_position_embeddings": MAX_TOKENS,
         "initializer_range": INITIALIZER_RANGE,
         "pad_token_id": ids["<|endoftext|>"],
         "eos_token_id": eos,

@@ -1,175 +1,205 @@
 """How often the demo model is exactly right, on pictures it has never seen: ``python -m demo.evaluate``.
 
-Pictures come from held-out seeds. Each is asked about ``FIELDS_EACH`` fields, some of them absent, and for its whole
-text. Without ``--url`` the checkpoint answers in this process; with it, a running service does, over HTTP.
+Pictures come from held-out seeds. Each is asked about ``FIELDS_EACH`` single things, some of them absent, and for its
+whole text. Beside the main figures stand, on fewer pictures: a font that training never used, large pictures with and
+without their tiles, and a control that asks the right question about the wrong picture.
+
+Without ``--url`` the checkpoint answers in this process's workers; with it, a running service does, over HTTP.
 """
 
 import argparse
 import json
-import math
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from io import BytesIO
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import requests
-from numpy.typing import NDArray
 from PIL import Image
 
-from demo import orders
+from demo import fonts, scene
 from demo.checkpoint import FOLDER
+from demo.families import FAMILIES, SIZES
 from demo.pictures import Picture, Question, rng_of, seeds
-from demo.train import TRAINED_FACES
+from demo.scores import MAIN, SHUFFLED, Outcome, Report, edits, markdown
+from deployments.preprocess.tiling import TileBudget, cut, plan
 
 FIELDS_EACH = 3
 ABSENT_SHARE = 0.1
+MAGNIFIED = 3
 
-Ask = Callable[[NDArray[np.uint8], str], str]
+UNSEEN, TILES, OVERVIEW = "unseen font", "large, with tiles", "large, overview alone"
+
+
+Ask = Callable[[Picture, Sequence[str], TileBudget], list[str]]
+"""Answers to questions about one picture, shown within a budget."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """One answered question. ``error_rate`` is edits per expected character."""
+class Case:
+    """One held-out picture, by its seed, and the condition under which it is asked about."""
 
+    condition: str
     family: str
-    kind: str
-    exact: bool
-    error_rate: float
+    seed: int
+
+    def lesson(self) -> tuple[Picture, list[Question]]:
+        """The picture as drawn under its condition, and its questions."""
+        family, rng = FAMILIES[self.family], rng_of(self.family, self.seed)
+        faces = (fonts.UNSEEN,) if self.condition == UNSEEN else fonts.TRAINED
+        if self.condition in (TILES, OVERVIEW):
+            picture = scene.draw(rng, family, rng.choice(scene.DESKS), faces, MAGNIFIED)
+        else:
+            picture = family.draw(rng, rng.choice(SIZES), faces)
+        # "Not in the picture" is often right about the wrong picture too: the control does not ask for it.
+        absent = 0.0 if self.condition == SHUFFLED else ABSENT_SHARE
+        return picture, family.questions(picture, rng, FIELDS_EACH, absent)
+
+    def budget(self) -> TileBudget:
+        return replace(scene.BUDGET, max_tiles=0) if self.condition == OVERVIEW else scene.BUDGET
 
 
-def held_out(pictures: int, seed: int) -> Iterator[tuple[Picture, list[Question]]]:
-    """The first ``pictures`` held-out order screenshots from ``seed`` on, with their questions."""
-    for number in islice(seeds(orders.FAMILY, seed, held_out=True), pictures):
-        rng = rng_of(orders.FAMILY, number)
-        picture = orders.draw(rng, (3, 6), TRAINED_FACES)
-        fields = [orders.field_question(picture, rng, ABSENT_SHARE) for _ in range(FIELDS_EACH)]
-        yield picture, [*fields, orders.transcription(picture, rng)]
+def cases(families: Sequence[str], pictures: int, beside: int, seed: int, conditions: Sequence[str]) -> list[Case]:
+    """``pictures`` a family for the main figures, ``beside`` for each other condition; the same seeds for all."""
+    counts = {condition: pictures if condition == MAIN else beside for condition in conditions}
+    return [
+        Case(condition, family, number)
+        for condition, count in counts.items()
+        for family in families
+        for number in islice(seeds(family, seed, held_out=True), count)
+    ]
 
 
-def edits(one: str, other: str) -> int:
-    """Levenshtein distance."""
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, start=1):
-        before, row[0] = row[0], i
-        for j, b in enumerate(other, start=1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (a != b))
-    return row[-1]
+def outcomes(case: Case, ask: Ask) -> list[Outcome]:
+    """What came of asking about one picture; of a shuffled one, its questions about the next picture of its family."""
+    picture, questions = case.lesson()
+    shown = picture
+    if case.condition == SHUFFLED:
+        other = next(seeds(case.family, case.seed + 1, held_out=True))
+        shown, _ = replace(case, seed=other).lesson()
+    answers = ask(shown, [question.text for question in questions], case.budget())
+    return [
+        Outcome(
+            condition=case.condition,
+            family=case.family,
+            kind=question.kind,
+            difficulty=picture.difficulty,
+            damage=picture.damage,
+            question=question.text,
+            expected=question.answer,
+            answer=answer,
+            error_rate=edits(answer, question.answer) / len(question.answer),
+        )
+        for question, answer in zip(questions, answers, strict=True)
+    ]
 
 
-def interval(right: int, asked: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
-    z = 1.96
-    share, spread = right / asked, z * z / asked
-    middle = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / asked + spread / (4 * asked)) / (1 + spread)
-    return max(0.0, middle - half), min(1.0, middle + half)
+_ask: Ask
 
 
-def in_process(checkpoint: Path, beams: int, quantization: str) -> Ask:
+def _start_worker(checkpoint: Path, beams: int, quantization: str, dtype: str) -> None:
+    """Load the checkpoint once in a worker, with one thread: there is a worker for each core."""
     from deployments.model.vision_model import VisionModel
 
-    model = VisionModel.from_pretrained(checkpoint, quantization=quantization)
-    return lambda pixels, question: model.generate(pixels, question, beam_width=beams).text
+    global _ask
+    model = VisionModel.from_pretrained(checkpoint, quantization=quantization, dtype=dtype, threads=1)
+
+    def ask(picture: Picture, questions: Sequence[str], budget: TileBudget) -> list[str]:
+        height, width = picture.pixels.shape[:2]
+        parts = plan(width, height, budget)
+        pixels, places = cut(Image.fromarray(picture.pixels), parts), tuple(part.place for part in parts)
+        futures = [model.submit(pixels, text, beam_width=beams, places=places) for text in questions]
+        return [future.result().text for future in futures]
+
+    _ask = ask
 
 
-def over_http(url: str) -> Ask:
-    def ask(pixels: NDArray[np.uint8], question: str) -> str:
-        file = BytesIO()
-        Image.fromarray(pixels).save(file, "PNG")
+def _in_worker(case: Case) -> list[Outcome]:
+    return outcomes(case, _ask)
+
+
+def over_http(url: str, picture: Picture, questions: Sequence[str], _budget: TileBudget) -> list[str]:
+    """Answers of a running service, which decides itself how it shows the picture and decodes."""
+    file = BytesIO()
+    Image.fromarray(picture.pixels).save(file, "PNG", compress_level=1)
+    answers = []
+    for question in questions:
         files = {"image": ("picture.png", file.getvalue())}
         response = requests.post(f"{url.rstrip('/')}/v1/ask", files=files, data={"question": question}, timeout=120)
         response.raise_for_status()
-        answer: str = response.json()["answer"]
-        return answer
-
-    return ask
+        answers.append(str(response.json()["answer"]))
+    return answers
 
 
-def evaluate(ask: Ask, pictures: int, seed: int, show_wrong: int) -> list[Outcome]:
-    outcomes = []
-    for picture, questions in held_out(pictures, seed):
-        for question in questions:
-            answer = ask(picture.pixels, question.text)
-            exact = answer == question.answer
-            rate = edits(answer, question.answer) / len(question.answer)
-            outcomes.append(Outcome(picture.family, question.kind, exact, rate))
-            if not exact and show_wrong > 0:
-                show_wrong -= 1
-                print(f"wrong: {question.text!r} {answer!r}, not {question.answer!r}", file=sys.stderr)
-    return outcomes
-
-
-def summary(outcomes: list[Outcome]) -> dict[str, Any]:
-    """Counts, shares and intervals by family, and by kind of question within it."""
-    groups: dict[tuple[str, str], list[Outcome]] = defaultdict(list)
-    for outcome in outcomes:
-        groups[outcome.family, outcome.kind].append(outcome)
-        groups[outcome.family, "all"].append(outcome)
-    rows = {}
-    for (family, kind), members in groups.items():
-        right = sum(member.exact for member in members)
-        low, high = interval(right, len(members))
-        rows[f"{family}/{kind}"] = {
-            "asked": len(members),
-            "right": right,
-            "exact_match": round(right / len(members), 4),
-            "interval_95": [round(low, 4), round(high, 4)],
-            "character_error_rate": round(sum(member.error_rate for member in members) / len(members), 4),
-        }
-    families = sorted({outcome.family for outcome in outcomes})
-    return {"exact_match": {family: rows[f"{family}/all"]["exact_match"] for family in families}, "rows": rows}
-
-
-def table(result: dict[str, Any]) -> str:
-    lines = [
-        "| family / question | asked | exactly right | 95 % interval | character error rate |",
-        "|---|---|---|---|---|",
-    ]
-    for name, row in sorted(result["rows"].items(), key=lambda item: (not item[0].endswith("/all"), item[0])):
-        low, high = row["interval_95"]
-        lines.append(
-            f"| {name} | {row['asked']} | {row['exact_match']:.1%} | {low:.1%} to {high:.1%} "
-            f"| {row['character_error_rate']:.2%} |"
-        )
-    return "\n".join(lines)
+def run(options: argparse.Namespace) -> Iterator[Outcome]:
+    """Every outcome, as it comes, in the order of the cases."""
+    conditions = [MAIN, UNSEEN, TILES, OVERVIEW, SHUFFLED]
+    executor: Executor
+    if options.url:
+        conditions.remove(OVERVIEW)  # the service alone decides about tiles
+        executor = ThreadPoolExecutor(options.workers)
+        work: Callable[[Case], list[Outcome]] = partial(outcomes, ask=partial(over_http, options.url))
+    else:
+        setup = (options.checkpoint, options.beams, options.quantization, options.dtype)
+        executor = ProcessPoolExecutor(options.workers, get_context("spawn"), _start_worker, setup)
+        work = _in_worker
+    todo = cases(options.family or list(FAMILIES), options.pictures, options.beside, options.seed, conditions)
+    with executor:
+        for done, result in enumerate(executor.map(work, todo), start=1):
+            if done % 100 == 0:
+                print(f"{done} of {len(todo)} pictures", file=sys.stderr)
+            yield from result
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m demo.evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m demo.evaluate", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument(
-        "--pictures", type=int, default=100, metavar="N", help="held-out pictures (default %(default)s)"
+        "--pictures", type=int, default=100, metavar="N", help="held-out pictures a family (default %(default)s)"
+    )
+    parser.add_argument(
+        "--beside", type=int, metavar="M", help="pictures a family for each other condition (default N / 5)"
     )
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="where in the held-out seeds to start")
+    parser.add_argument("--family", action="append", choices=tuple(FAMILIES), help="only this one; may be repeated")
     parser.add_argument("--url", help="ask this running service instead of the checkpoint")
     parser.add_argument("--checkpoint", type=Path, default=FOLDER)
     parser.add_argument("--beams", type=int, default=1, help="beam width in process; a service decides itself")
     parser.add_argument("--quantization", choices=("none", "nf4"), default="none")
+    parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="in process")
+    parser.add_argument("--workers", type=int, default=2, help="processes, or with --url requests at a time")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the result there too")
     parser.add_argument("--show-wrong", type=int, default=0, metavar="N", help="print the first N wrong answers")
     options = parser.parse_args()
     if options.pictures < 1:
         parser.error("--pictures must be at least 1")
-    ask = over_http(options.url) if options.url else in_process(options.checkpoint, options.beams, options.quantization)
+    if options.beside is None:
+        options.beside = options.pictures // 5
     began = time.perf_counter()
-    result = summary(evaluate(ask, options.pictures, options.seed, options.show_wrong))
-    asked = sum(row["asked"] for name, row in result["rows"].items() if name.endswith("/all"))
-    result |= {
-        "pictures": options.pictures,
-        "seed": options.seed,
-        "decoding": "the service's own" if options.url else f"beam {options.beams}" if options.beams > 1 else "greedy",
-        "quantization": "the service's own" if options.url else options.quantization,
-        "ms_per_question": round((time.perf_counter() - began) / asked * 1e3, 1),
-    }
-    print(table(result))
-    print(f"\n{result['decoding']}, quantization {result['quantization']}, {result['ms_per_question']} ms a question")
+    answered = list(run(options))
+    wrong = (outcome for outcome in answered if not outcome.exact and outcome.condition == MAIN)
+    for outcome in islice(wrong, options.show_wrong):
+        said = f"{outcome.question!r} {outcome.answer!r}, not {outcome.expected!r}"
+        print(f"wrong ({outcome.family}, {outcome.damage}): {said}", file=sys.stderr)
+    report = Report.of(
+        answered,
+        pictures=options.pictures,
+        beside=options.beside,
+        seed=options.seed,
+        decoding="the service's own" if options.url else f"beam {options.beams}" if options.beams > 1 else "greedy",
+        precision="the service's own" if options.url else "NF4" if options.quantization == "nf4" else options.dtype,
+        ms_per_question=round((time.perf_counter() - began) / len(answered) * 1e3, 1),
+    )
+    print(markdown(report))
     if options.json:
-        options.json.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(report.as_json(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,33 +1,58 @@
 """From demo pictures to training batches: several questions share one picture in one sequence.
 
-Sequence of one picture: ``prefix (template, picture) | question answer | question answer | …``. Each question sees the
-prefix and itself only, and its positions go on from the prefix, so every one of them looks to the model exactly as it
-does alone at inference; the vision tower and the picture's keys are paid for once.
+Sequence of one lesson: ``prefix (template, picture or overview and tiles) | question answer | question answer | …``.
+Each question sees the prefix and itself only, and its positions go on from the prefix, so every one of them looks to
+the model exactly as it does alone at inference; the vision tower and the picture's keys are paid for once.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from random import Random
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
 from demo.pictures import Picture, Question
-from deployments.model.pixels import PatchLayout, token_count
+from deployments.contract import OVERVIEW
+from deployments.model.pixels import PatchLayout
+from deployments.model.prompt import IMAGE_TOKEN, PromptWriter
+from deployments.preprocess.tiling import Part, TileBudget, cut, plan
 
 IGNORED = -100
 SUBCOLUMNS = 4
-LENGTH_STEP = 32
+LENGTH_STEP = 64
+LEGIBLE_SCALE = 0.6
+"""Below it the text of a part is too small to be told what stands where."""
+
+Template = tuple[list[list[int]], list[int]]
+"""Ids before, between and after the pictures, and after the question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A picture as the model sees it, in one or more parts, and the questions about it."""
+
+    picture: Picture
+    parts: tuple[Part, ...]
+    pixels: tuple[NDArray[np.uint8], ...]
+    questions: tuple[Question, ...]
+
+    @classmethod
+    def about(cls, picture: Picture, questions: Sequence[Question], budget: TileBudget) -> "Lesson":
+        height, width = picture.pixels.shape[:2]
+        parts = plan(width, height, budget)
+        return cls(picture, parts, cut(Image.fromarray(picture.pixels), parts), tuple(questions))
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B pictures with their questions, padded to L tokens; T visual tokens in all.
+    """B lessons, padded to L tokens; T visual tokens in all.
 
     ``segments`` is 0 for the prefix, k for the k-th question and -1 for padding; ``positions`` is (3, B, L) M-RoPE;
-    ``cells`` is (T, 4): the character id whose centre falls into each quarter column of a token's 28x28 square, or 0.
+    ``cells`` is (T, 4): the character id whose centre falls into each quarter column of a token's 28x28 square, 0 for
+    none, ``IGNORED`` where the text is too small to be read. ``families`` is (B,), by index.
     """
 
     input_ids: torch.Tensor
@@ -36,75 +61,94 @@ class Batch:
     positions: torch.Tensor
     cells: torch.Tensor
     pixels: list[NDArray[np.uint8]]
+    families: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Turns pictures and questions into token sequences with the checkpoint's own template."""
+    """Turns lessons into token sequences with the checkpoint's own template, as the service writes it."""
 
     tokenizer: PreTrainedTokenizerFast
     layout: PatchLayout
-    _template: tuple[list[int], int, list[int], list[int]] = field(init=False)
+    _templates: dict[tuple[tuple[int, int], ...], Template] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_template", self._rendered_template())
-
-    def batch(self, lessons: Sequence[tuple[Picture, Sequence[Question]]]) -> Batch:
-        rows = [self._row(picture, questions) for picture, questions in lessons]
-        # Few different lengths: each new one costs the CPU's kernels a compilation.
+    def batch(self, lessons: Sequence[Lesson]) -> Batch:
+        rows = [self._row(lesson) for lesson in lessons]
+        # Few different lengths: each new one costs a compilation.
         length = -(-max(len(ids) for ids, *_ in rows) // LENGTH_STEP) * LENGTH_STEP
 
         def padded(column: int, fill: int) -> torch.Tensor:
             return torch.tensor([row[column] + [fill] * (length - len(row[column])) for row in rows])
 
-        positions = torch.stack([padded(axis, 0) for axis in (3, 4, 5)])
-        cells = torch.cat([self._cells(picture) for picture, _ in lessons])
-        pixels = [picture.pixels for picture, _ in lessons]
-        pad = self.tokenizer.pad_token_id
-        return Batch(padded(0, pad), padded(1, IGNORED), padded(2, -1), positions, cells, pixels)
+        return Batch(
+            input_ids=padded(0, self.tokenizer.pad_token_id),
+            labels=padded(1, IGNORED),
+            segments=padded(2, -1),
+            positions=torch.stack([padded(axis, 0) for axis in (3, 4, 5)]),
+            cells=torch.cat([self._cells(lesson.picture, part) for lesson in lessons for part in lesson.parts]),
+            pixels=[pixels for lesson in lessons for pixels in lesson.pixels],
+            families=tuple(lesson.picture.family for lesson in lessons),
+        )
 
-    def _row(self, picture: Picture, questions: Sequence[Question]) -> tuple[list[int], ...]:
-        height, width = picture.pixels.shape[:2]
-        rows, columns = height // self.layout.cell, width // self.layout.cell
-        opening, image, closing, after = self._template
-        ids = opening + [image] * token_count(height, width, self.layout) + closing
-        start, largest = len(opening), max(rows, columns)
-        time = [*range(start), *[start] * (rows * columns)]
-        tall = [*range(start), *[start + r for r in range(rows) for _ in range(columns)]]
-        wide = [*range(start), *[start + c for _ in range(rows) for c in range(columns)]]
-        follow = list(range(start + largest, start + largest + len(closing)))
-        time, tall, wide = time + follow, tall + follow, wide + follow
-        labels, segments, base = [IGNORED] * len(ids), [0] * len(ids), follow[-1] + 1
-        for number, question in enumerate(questions, start=1):
+    def _row(self, lesson: Lesson) -> tuple[list[int], ...]:
+        between, after = self._template(tuple(part.place for part in lesson.parts))
+        image = self.tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+        ids: list[int] = []
+        time: list[int] = []
+        tall: list[int] = []
+        wide: list[int] = []
+        now = 0
+
+        def write(text: list[int]) -> None:
+            nonlocal now
+            ids.extend(text)
+            for axis in (time, tall, wide):
+                axis.extend(range(now, now + len(text)))
+            now += len(text)
+
+        write(between[0])
+        for text, pixels in zip(between[1:], lesson.pixels, strict=True):
+            rows, columns = pixels.shape[0] // self.layout.cell, pixels.shape[1] // self.layout.cell
+            ids.extend([image] * (rows * columns))
+            time.extend([now] * (rows * columns))
+            tall.extend(now + row for row in range(rows) for _ in range(columns))
+            wide.extend(now + column for _ in range(rows) for column in range(columns))
+            now += max(rows, columns)
+            write(text)
+        labels, segments, base = [IGNORED] * len(ids), [0] * len(ids), now
+        for number, question in enumerate(lesson.questions, start=1):
+            now = base
             asked = self._ids(question.text) + after
             # The model ends its turn as GLM does, with the token that opens the user's.
             answered = [*self._ids(question.answer), self.tokenizer.convert_tokens_to_ids("<|user|>")]
-            ids += asked + answered
+            write(asked + answered)
             labels += [IGNORED] * len(asked) + answered
             segments += [number] * (len(asked) + len(answered))
-            follow = list(range(base, base + len(asked) + len(answered)))
-            time, tall, wide = time + follow, tall + follow, wide + follow
         return ids, labels, segments, time, tall, wide
 
-    def _rendered_template(self) -> tuple[list[int], int, list[int], list[int]]:
-        """Ids before the picture, of it, after it, and after the question, cut out of the rendered chat template."""
-        messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "\0"}]}]
-        text = self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
-        before, after = text.split("\0")
-        opening, closing = before.split("<|image|>")
-        image = self.tokenizer.convert_tokens_to_ids("<|image|>")
-        return self._ids(opening), image, self._ids(closing), self._ids(after)
+    def _template(self, places: tuple[tuple[int, int], ...]) -> Template:
+        """The prompt that the service writes for pictures at these places, cut where they and the question stand."""
+        if places not in self._templates:
+            image = self.tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+            prompt = PromptWriter(self.tokenizer, image).render("\0", len(places), places)
+            before, after = prompt.split("\0")
+            self._templates[places] = [self._ids(text) for text in before.split(IMAGE_TOKEN)], self._ids(after)
+        return self._templates[places]
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
-    def _cells(self, picture: Picture) -> torch.Tensor:
-        cell, (height, width) = self.layout.cell, picture.pixels.shape[:2]
-        target = torch.zeros(height // cell, width // cell * SUBCOLUMNS, dtype=torch.int64)
-        for character, x, y in picture.glyphs:
+    def _cells(self, picture: Picture, part: Part) -> torch.Tensor:
+        cell, (width, height) = self.layout.cell, part.size
+        left, top, right, bottom = part.box
+        scale_x, scale_y = width / (right - left), height / (bottom - top)
+        shape = (height // cell, width // cell * SUBCOLUMNS)
+        if part.place == OVERVIEW and scale_x < LEGIBLE_SCALE:
+            return torch.full(shape, IGNORED, dtype=torch.int64).view(-1, SUBCOLUMNS)
+        target = torch.zeros(shape, dtype=torch.int64)
+        for character, source_x, source_y in picture.glyphs:
+            x, y = (source_x - left) * scale_x, (source_y - top) * scale_y
             if 0 <= x < width and 0 <= y < height:
                 target[int(y // cell), int(x // (cell / SUBCOLUMNS))] = self.tokenizer.convert_tokens_to_ids(character)
         return target.view(-1, SUBCOLUMNS)
@@ -119,10 +163,3 @@ def attention_mask(segments: torch.Tensor) -> torch.Tensor:
     # Padding looks at itself: a row with nothing to see would turn to NaN.
     allowed |= torch.eye(length, dtype=torch.bool, device=segments.device)
     return allowed[:, None]
-
-
-def questions_for(picture: Picture, rng: Random, fields: int) -> list[Question]:
-    """One transcription and ``fields`` field questions, as training asks them."""
-    from demo import orders
-
-    return [orders.transcription(picture, rng), *(orders.field_question(picture, rng, 0.15) for _ in range(fields))]

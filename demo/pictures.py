@@ -11,22 +11,30 @@ from numpy.typing import NDArray
 
 from demo.canvas import Glyph
 
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A drawn picture with everything that is known about it: uint8 RGB (height, width, 3), its glyphs, its text
-    lines from top to bottom, and the value of each field that it shows."""
+    """A drawn picture with everything that is known about it.
+
+    ``pixels`` are uint8 RGB (height, width, 3); ``lines`` its text from top to bottom; ``values`` what each field that
+    it shows says; ``difficulty`` is easy, medium or hard; ``damage`` what was done to it after drawing.
+    """
 
     family: str
     pixels: NDArray[np.uint8]
     glyphs: tuple[Glyph, ...]
     lines: tuple[str, ...]
     values: Mapping[str, str]
+    difficulty: str = "easy"
+    damage: str = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, its one exact answer, and its kind (a field's key, ``absent`` or ``transcription``)."""
+    """A question, its one exact answer, and its kind (a field's key, ``absent``, ``transcription``, …)."""
 
     text: str
     answer: str

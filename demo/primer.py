@@ -1,22 +1,23 @@
 """Dense pages of random characters: the first reading lesson of the vision tower. Never asked about."""
 
+from collections.abc import Sequence
 from random import Random
 
 from demo import fonts
-from demo.canvas import Canvas, random_theme
-from demo.pictures import Picture
+from demo.canvas import Canvas, noisy, random_theme
+from demo.pictures import Picture, Size
 
 FAMILY = "primer"
 DIGITS = "0123456789"
 
 
-def draw(rng: Random, characters: str, faces: tuple[str, ...]) -> Picture:
+def draw(rng: Random, size: Size, characters: str, faces: Sequence[str] = fonts.TRAINED) -> Picture:
     """A page full of lines; half of the runs are digits, which stand closest together and are asked for most."""
-    canvas = Canvas(rng.choice((308, 336, 364)), rng.choice((224, 252)), random_theme(rng))
+    canvas = Canvas(*size, random_theme(rng))
     theme, face, middle = canvas.theme, rng.choice(faces), rng.uniform(12, 22)
     lines = []
     while middle < canvas.height - 10:
-        font = fonts.load(face, rng.randint(16, 22))
+        font = fonts.load(face, rng.randint(15, 22))
         x, drawn = rng.uniform(4, 16), ""
         while x < canvas.width - 24:
             pool = DIGITS if rng.random() < 0.5 else characters
@@ -28,5 +29,4 @@ def draw(rng: Random, characters: str, faces: tuple[str, ...]) -> Picture:
                 x += rng.uniform(3, 30)
         lines.append(drawn)
         middle += rng.uniform(28, 38)
-    noise = rng.uniform(0, 8) if rng.random() < 0.5 else 0.0
-    return Picture(FAMILY, canvas.pixels(noise, rng.getrandbits(32)), tuple(canvas.glyphs), tuple(lines), {})
+    return Picture(FAMILY, noisy(canvas.pixels(), rng), tuple(canvas.glyphs), tuple(lines), {})

@@ -1,59 +1,78 @@
 """Draw the sample pictures: ``python -m demo.samples``.
 
-The first held-out pictures that the checkpoint answers entirely right: a newcomer's first look is not a lottery. How
-often it is right on pictures nobody chose is what ``demo.evaluate`` tells.
+The first held-out pictures of each family that the checkpoint answers entirely right: a newcomer's first look is not a
+lottery. How often it is right on pictures nobody chose is what ``demo.evaluate`` tells.
 """
 
 import argparse
 import json
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from demo import orders
+from demo import fonts, scene
 from demo.checkpoint import FOLDER as CHECKPOINT
-from demo.pictures import Picture, rng_of, seeds
-from demo.train import TRAINED_FACES
+from demo.families import FAMILIES, SIZES
+from demo.families.family import Family
+from demo.fields import TRANSCRIBE
+from demo.pictures import Picture, Question, rng_of, seeds
 from deployments.model.vision_model import VisionModel
+from deployments.preprocess.settings import PreprocessKnobs
 
 FOLDER = Path(__file__).parent / "samples"
 FIRST_SEED = 20_260_000
-COUNT = 6
-FIELDS_EACH = 4
+EACH = 2
+KNOBS = PreprocessKnobs(
+    longest_edge=scene.BUDGET.longest_edge,
+    tile_edge=scene.BUDGET.tile_edge,
+    max_tiles=scene.BUDGET.max_tiles,
+    tiles_above_edge=scene.BUDGET.tiles_above_edge,
+)
 
 
-def candidates() -> Iterator[tuple[Picture, list[tuple[str, str]]]]:
-    """Held-out pictures with the questions a sample offers and their answers."""
-    for seed in seeds(orders.FAMILY, FIRST_SEED, held_out=True):
-        picture = orders.draw(rng_of(orders.FAMILY, seed), (3, 6), TRAINED_FACES)
-        shown = [item for item in orders.FIELDS if item.key in picture.values][:FIELDS_EACH]
-        asked = [(f"{item.labels[0]}是多少？", picture.values[item.key]) for item in shown]
-        yield picture, [*asked, (orders.TRANSCRIBE[0], "\n".join(picture.lines))]
+def candidates(family: Family) -> Iterator[tuple[Picture, list[Question]]]:
+    """Held-out pictures with the questions a sample offers."""
+    for seed in seeds(family.name, FIRST_SEED, held_out=True):
+        rng = rng_of(family.name, seed)
+        picture = family.draw(rng, rng.choice(SIZES), fonts.TRAINED)
+        yield picture, [*family.showcase(picture), Question(TRANSCRIBE[0], "\n".join(picture.lines), "transcription")]
 
 
-def entry(number: int, asked: list[tuple[str, str]]) -> dict[str, Any]:
-    questions, answers = zip(*asked, strict=True)
-    return {"file": f"order-{number}.png", "title": f"订单截图 {number}", "questions": questions, "answers": answers}
+def entry(family: Family, number: int, questions: list[Question]) -> dict[str, Any]:
+    return {
+        "file": f"{family.name}-{number}.png",
+        "family": family.name,
+        "title": f"{family.title} {number}",
+        "questions": [question.text for question in questions],
+        "answers": [question.answer for question in questions],
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m demo.samples", description=__doc__)
     parser.add_argument("--out", type=Path, default=FOLDER)
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
     options = parser.parse_args()
     options.out.mkdir(exist_ok=True)
-    model = VisionModel.from_pretrained(CHECKPOINT)
-    looked_at, index = 0, []
-    for picture, asked in candidates():
-        looked_at += 1
-        if all(model.generate(picture.pixels, question).text == answer for question, answer in asked):
-            index.append(entry(len(index) + 1, asked))
-            Image.fromarray(picture.pixels).save(options.out / index[-1]["file"], optimize=True)
-        if len(index) == COUNT:
-            break
-    (options.out / "samples.json").write_text(json.dumps(index, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    print(f"{len(index)} pictures in {options.out}, the first entirely right ones of {looked_at}")
+    for old in options.out.glob("*.png"):
+        old.unlink()
+    model = VisionModel.from_pretrained(options.checkpoint)
+    index: list[dict[str, Any]] = []
+    for family in FAMILIES.values():
+        found = 0
+        for looked_at, (picture, questions) in zip(count(1), candidates(family), strict=False):
+            answers = (model.generate(picture.pixels, question.text, preprocess=KNOBS).text for question in questions)
+            if all(answer == question.answer for answer, question in zip(answers, questions, strict=True)):
+                found += 1
+                index.append(entry(family, found, questions))
+                Image.fromarray(picture.pixels).save(options.out / index[-1]["file"], optimize=True)
+            if found == EACH:
+                print(f"{EACH} of the first {looked_at} held-out {family.name} pictures into {options.out}")
+                break
+    (options.out / "samples.json").write_text(json.dumps(index, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

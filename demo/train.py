@@ -2,12 +2,15 @@
 
 Language loss alone learns the labels and guesses the values. What makes the model read is (1) an auxiliary loss on the
 vision output, thrown away afterwards: each visual token names the characters whose centres fall into its square; and
-(2) a curriculum: dense pages of characters for the vision tower alone, then cards with one line, a few, all.
+(2) a curriculum: dense pages of characters for the vision tower alone, then pictures with one line, then whole ones, at
+last among them large ones, shown as an overview and tiles.
 
-Pictures come from a child process, one seed each, in a fixed order: the curve after a kill is the curve without it.
+Batches come from a child process, each from its own step's seeds, in a fixed order: the curve after a kill is the curve
+without it.
 """
 
 import argparse
+import copy
 import json
 import os
 import pickle
@@ -18,77 +21,94 @@ from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from queue import Full
+from random import Random
 from statistics import fmean
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers import Glm46VForConditionalGeneration
 
-from demo import lessons, orders, primer
+from demo import primer, scene
 from demo.checkpoint import FOLDER, alphabet, build_image_processor, build_model, build_tokenizer
-from demo.lessons import IGNORED, SUBCOLUMNS, Batch, Writer, attention_mask
+from demo.families import FAMILIES, SIZES
+from demo.lessons import Batch, Lesson, Writer
 from demo.pictures import is_held_out, rng_of
-from deployments.model.pixels import PatchLayout, patchify
+from demo.reader import Reader
+from deployments.model.pixels import PatchLayout
 
-TRAINED_FACES = ("noto-sans", "wqy-microhei", "wqy-zenhei")
 CELL_WEIGHT = 1.0
-LOG_EVERY, SAVE_EVERY = 800, 1_600  # pictures
-FIELDS_PER_PICTURE = 4
+LOG_EVERY, SAVE_EVERY = 50, 100  # steps
+BATCH, LARGE_BATCH = 16, 4  # pictures
+QUESTIONS, LARGE_QUESTIONS = 4, 3  # about single things; the whole text is asked for besides
+ABSENT_SHARE = 0.15
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A lesson of the curriculum: ``lines`` (least, most) a card, or None for primer pages without a question."""
+    """A lesson of the curriculum: ``steps`` batches of ``kind``; one batch in ``large_every`` has large pictures."""
 
-    name: str
-    pictures: int
-    lines: tuple[int, int] | None
-
-
-def curriculum(pictures: int) -> tuple[Stage, ...]:
-    """The stages for a total of ``pictures``: early lessons have a fixed length, the last takes the rest."""
-    early = (Stage("primer", 14_400, None), Stage("one line", 4_800, (1, 1)), Stage("few lines", 2_400, (1, 3)))
-    return (*early, Stage("orders", max(0, pictures - sum(stage.pictures for stage in early)), (3, 6)))
+    kind: str
+    steps: int
+    large_every: int = 0
 
 
-def stage_at(stages: tuple[Stage, ...], picture: int) -> Stage:
+def curriculum(steps: int) -> tuple[Stage, ...]:
+    """The stages for a total of ``steps``."""
+    early = (Stage("primer", round(steps * 0.17)), Stage("one line", round(steps * 0.06)))
+    plain = Stage("whole", round(steps * 0.37))
+    rest = steps - sum(stage.steps for stage in (*early, plain))
+    return (*early, plain, Stage("whole and large", rest, large_every=5))
+
+
+def stage_at(stages: tuple[Stage, ...], step: int) -> Stage:
     for stage in stages:
-        if picture < stage.pictures:
+        if step < stage.steps:
             return stage
-        picture -= stage.pictures
+        step -= stage.steps
     return stages[-1]
 
 
-def learning_rate(picture: int, total: int, peak: float, warmup: int = 800, decay_share: float = 0.4) -> float:
+def learning_rate(step: int, total: int, peak: float, warmup: int = 50, decay_share: float = 0.4) -> float:
     """Linear warm-up, a plateau, and a linear decay to a hundredth over the last two fifths."""
     decay_from = total * (1 - decay_share)
-    fall = max(0.01, 1 - (picture - decay_from) / (total - decay_from)) if picture > decay_from else 1.0
-    return peak * min(1.0, (picture + 1) / warmup) * fall
+    fall = max(0.01, 1 - (step - decay_from) / (total - decay_from)) if step > decay_from else 1.0
+    return peak * min(1.0, (step + 1) / warmup) * fall
 
 
-def training_batches(start: int, total: int, batch: int) -> Iterator[Batch]:
-    """Batches from picture number ``start`` on, each picture from its own training seed."""
-    tokenizer, processor = build_tokenizer(), build_image_processor()
-    writer = Writer(tokenizer, layout_of(processor))
+def training_seed(family: str, number: int) -> int:
+    """The seed of training picture ``number``: held-out ones are jumped over to far above every other picture's."""
+    while is_held_out(family, number):
+        number += 1_000_000_007
+    return number
+
+
+def lessons_of(step: int, stage: Stage, characters: str) -> list[Lesson]:
+    """The lessons of one step; plain pictures of one batch have one size, large ones one desk."""
+    shapes = Random(f"shapes:{step}")
+    large = stage.large_every > 0 and step % stage.large_every == 0
+    size, desk = shapes.choice(SIZES), shapes.choice(scene.DESKS)
+    lessons = []
+    for number in range(step * BATCH, step * BATCH + (LARGE_BATCH if large else BATCH)):
+        if stage.kind == "primer":
+            rng = rng_of(primer.FAMILY, training_seed(primer.FAMILY, number))
+            lessons.append(Lesson.about(primer.draw(rng, size, characters), (), scene.BUDGET))
+            continue
+        family = list(FAMILIES.values())[number % len(FAMILIES)]
+        rng = rng_of(family.name, training_seed(family.name, number))
+        fewest = stage.kind == "one line"
+        picture = scene.draw(rng, family, desk) if large else family.draw(rng, size, fewest=fewest)
+        asked = family.questions(picture, rng, LARGE_QUESTIONS if large else QUESTIONS, ABSENT_SHARE)
+        lessons.append(Lesson.about(picture, asked, scene.BUDGET))
+    return lessons
+
+
+def training_batches(start: int, total: int) -> Iterator[Batch]:
+    """Batches from step ``start`` on."""
+    writer = Writer(build_tokenizer(), layout_of(build_image_processor()))
     stages, characters = curriculum(total), alphabet().replace("\n", "").replace(" ", "")
-    for first in range(start, total, batch):
-        rows = []
-        for picture_number in range(first, first + batch):
-            stage = stage_at(stages, picture_number)
-            family = primer.FAMILY if stage.lines is None else orders.FAMILY
-            # Held-out seeds are jumped over by moving to a seed far above every other picture's.
-            seed = picture_number
-            while is_held_out(family, seed):
-                seed += 1_000_000_007
-            rng = rng_of(family, seed)
-            if stage.lines is None:
-                rows.append((primer.draw(rng, characters, TRAINED_FACES), []))
-            else:
-                picture = orders.draw(rng, stage.lines, TRAINED_FACES)
-                rows.append((picture, lessons.questions_for(picture, rng, FIELDS_PER_PICTURE)))
-        yield writer.batch(rows)
+    for step in range(start, total):
+        yield writer.batch(lessons_of(step, stage_at(stages, step), characters))
 
 
 def layout_of(processor: Any) -> PatchLayout:
@@ -96,9 +116,9 @@ def layout_of(processor: Any) -> PatchLayout:
                        tuple(processor.image_mean), tuple(processor.image_std))  # fmt: skip
 
 
-def _produce(queue: Any, trainer: int, start: int, total: int, batch: int) -> None:
+def _produce(queue: Any, trainer: int, start: int, total: int) -> None:
     torch.set_num_threads(1)
-    for item in chain(map(pickle.dumps, training_batches(start, total, batch)), [None]):
+    for item in chain(map(pickle.dumps, training_batches(start, total)), [None]):
         while os.getppid() == trainer:  # a killed trainer must not leave us behind
             try:
                 queue.put(item, timeout=5)
@@ -110,70 +130,19 @@ def _produce(queue: Any, trainer: int, start: int, total: int, batch: int) -> No
             return
 
 
-def prefetched(start: int, total: int, batch: int) -> Iterator[Batch]:
+def prefetched(start: int, total: int) -> Iterator[Batch]:
     """``training_batches`` drawn by a child process, a few ahead."""
     context = get_context("spawn")
     queue = context.Queue(maxsize=8)
-    context.Process(target=_produce, args=(queue, os.getpid(), start, total, batch), daemon=True).start()
+    context.Process(target=_produce, args=(queue, os.getpid(), start, total), daemon=True).start()
     while (item := queue.get()) is not None:
         yield pickle.loads(item)
 
 
-class Reader(nn.Module):
-    """The model with the throw-away cell head."""
-
-    def __init__(self, model: Glm46VForConditionalGeneration, layout: PatchLayout) -> None:
-        super().__init__()
-        self.model = model
-        self.layout = layout
-        text = model.config.text_config
-        self.cell_head = nn.Linear(text.hidden_size, text.vocab_size * SUBCOLUMNS)
-
-    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Losses (``cells``, and ``text`` if anything is asked) and teacher-forced accuracies."""
-        model = self.model
-        pixel_values, grid = patchify(batch.pixels, self.layout, model.device)
-        input_ids, labels, cells_wanted, positions = (
-            tensor.to(model.device) for tensor in (batch.input_ids, batch.labels, batch.cells, batch.positions)
-        )
-        features = torch.cat(model.model.get_image_features(pixel_values, grid).pooler_output)
-        cells = self.cell_head(features).view(-1, model.config.text_config.vocab_size).float()
-        target = cells_wanted.view(-1)
-        # Most quarter columns hold no centre: weigh them down, or "nothing" is all that is learnt at first.
-        weight = torch.ones(cells.shape[-1], device=cells.device)
-        weight[0] = 0.2
-        drawn = target > 0
-        result = {
-            "cells": F.cross_entropy(cells, target, weight=weight),
-            "cell_accuracy": (cells.argmax(-1) == target)[drawn].float().mean(),
-        }
-        asked = labels[:, 1:] != IGNORED
-        if asked.any():
-            embeddings = model.get_input_embeddings()(input_ids)
-            pictured = (input_ids == model.config.image_token_id)[..., None]
-            hidden = model.model.language_model(
-                inputs_embeds=embeddings.masked_scatter(pictured, features.to(embeddings.dtype)),
-                position_ids=positions, attention_mask=self._mask(batch), use_cache=False,
-            ).last_hidden_state  # fmt: skip
-            logits, wanted = model.lm_head(hidden[:, :-1][asked]).float(), labels[:, 1:][asked]
-            result["text"] = F.cross_entropy(logits, wanted)
-            result["text_accuracy"] = (logits.argmax(-1) == wanted).float().mean()
-        return result
-
-    def _mask(self, batch: Batch) -> torch.Tensor:
-        mask = attention_mask(batch.segments.to(self.model.device))
-        eager = self.model.config._attn_implementation == "eager"
-        return _additive(mask) if eager else mask
-
-
-def _additive(mask: torch.Tensor) -> torch.Tensor:
-    """The form in which eager attention takes a mask: 0 where allowed, a large negative number elsewhere."""
-    return torch.zeros(mask.shape, dtype=torch.bfloat16, device=mask.device).masked_fill_(~mask, -1e9)
-
-
 def optimizers(reader: Reader) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for embeddings, heads, norms and convolutions."""
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in reader.named_parameters():
         inner = parameter.ndim == 2 and not any(part in name for part in ("embed", "head"))
         (matrices if inner else rest).append(parameter)
@@ -184,33 +153,33 @@ def optimizers(reader: Reader) -> list[torch.optim.Optimizer]:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train to ``options.pictures``, from the last saved state if there is one, then export the checkpoint."""
+    """Train for ``options.steps``, from the last saved state if there is one, then export the checkpoint."""
     options.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = build_tokenizer()
-    reader = Reader(build_model(tokenizer), layout_of(build_image_processor())).to(device).train()
-    if device.type == "cpu":  # where plain matrix products train faster than the fused kernel
-        reader.model.set_attn_implementation("eager")
+    model = build_model(tokenizer).to(device).train()
+    reader = Reader(model, layout_of(build_image_processor()), compiled=options.compile).to(device)
     steppers = optimizers(reader)
-    journal = Journal(options.work, options.pictures)
-    start = pictures = journal.resume(reader, steppers)
-    began = time.time()
-    for batch in prefetched(start, options.pictures, options.batch):
-        set_rates(steppers, pictures, options)
-        journal.window.append(step(reader, steppers, batch, device))
-        pictures += options.batch
-        finished = pictures >= options.pictures
-        if pictures % LOG_EVERY < options.batch or finished:
-            journal.log(pictures, (pictures - start) / (time.time() - began))
-        if pictures % SAVE_EVERY < options.batch or finished:
-            journal.save(pictures, reader, steppers)
-            export(reader.model, tokenizer, options.work / "checkpoint")
-    export(reader.model, tokenizer, options.out)
+    journal = Journal(options.work, options.steps)
+    step = journal.resume(reader, steppers)
+    for batch in prefetched(step, options.steps):
+        set_rates(steppers, step, options)
+        journal.add(take_step(reader, steppers, batch, device), len(batch.families))
+        step += 1
+        finished = step == options.steps
+        if step % LOG_EVERY == 0 or finished:
+            journal.log(step)
+        if step % SAVE_EVERY == 0 or finished:
+            journal.save(step, reader, steppers)
+            export(model, tokenizer, options.work / "checkpoint")
+    export(model, tokenizer, options.out)
 
 
-def step(reader: Reader, steppers: list[torch.optim.Optimizer], batch: Batch, device: torch.device) -> dict[str, float]:
+def take_step(
+    reader: Reader, steppers: list[torch.optim.Optimizer], batch: Batch, device: torch.device
+) -> dict[str, float]:
     """One optimizer step; returns its losses and accuracies."""
     with torch.autocast(device.type, torch.bfloat16):
         losses = reader(batch)
@@ -223,21 +192,23 @@ def step(reader: Reader, steppers: list[torch.optim.Optimizer], batch: Batch, de
     return {name: value.item() for name, value in losses.items()}
 
 
-def set_rates(steppers: list[torch.optim.Optimizer], picture: int, options: argparse.Namespace) -> None:
+def set_rates(steppers: list[torch.optim.Optimizer], step: int, options: argparse.Namespace) -> None:
     for stepper, peak in zip(steppers, (options.muon_rate, options.rate), strict=True):
         for group in stepper.param_groups:
-            group["lr"] = learning_rate(picture, options.pictures, peak)
+            group["lr"] = learning_rate(step, options.steps, peak)
 
 
 class Journal:
     """State and log on disk, so that a killed training goes on where it was saved, with the log it would have had."""
 
     def __init__(self, folder: Path, total: int) -> None:
-        self.window: list[dict[str, float]] = []
+        self._window: list[dict[str, float]] = []
         self._state, self._log, self._total = folder / "state.pt", folder / "log.jsonl", total
+        self._pictures = 0
+        self._since = (0, 0, time.time())
 
     def resume(self, reader: Reader, steppers: list[torch.optim.Optimizer]) -> int:
-        """Load the last state, if there is one, and cut the log back to it; returns the pictures seen."""
+        """Load the last state, if there is one, and cut the log back to it; returns the steps done."""
         if not self._state.exists():
             self._log.unlink(missing_ok=True)
             return 0
@@ -245,39 +216,48 @@ class Journal:
         reader.load_state_dict(state["reader"])
         for stepper, saved in zip(steppers, state["steppers"], strict=True):
             stepper.load_state_dict(saved)
-        pictures: int = state["pictures"]
-        kept = [line for line in self._log.read_text().splitlines() if json.loads(line)["pictures"] <= pictures]
+        step, self._pictures = state["step"], state["pictures"]
+        kept = [line for line in self._log.read_text().splitlines() if json.loads(line)["step"] <= step]
         self._log.write_text("".join(line + "\n" for line in kept))
-        return pictures
+        self._since = (step, self._pictures, time.time())
+        return int(step)
 
-    def log(self, pictures: int, pictures_per_s: float) -> None:
+    def add(self, entry: dict[str, float], pictures: int) -> None:
+        self._window.append(entry)
+        self._pictures += pictures
+
+    def log(self, step: int) -> None:
         """Append the window's means, print them with the minutes left, and begin a new window."""
-        names = {name for entry in self.window for name in entry}
-        means = {name: fmean(entry[name] for entry in self.window if name in entry) for name in sorted(names)}
-        stage = stage_at(curriculum(self._total), pictures - 1).name
-        entry = {"pictures": pictures, "stage": stage, **{name: round(mean, 4) for name, mean in means.items()}}
+        names = {name for entry in self._window for name in entry}
+        means = {name: fmean(entry[name] for entry in self._window if name in entry) for name in sorted(names)}
+        stage = stage_at(curriculum(self._total), step - 1).kind
+        entry = {"step": step, "pictures": self._pictures, "stage": stage}
+        entry |= {name: round(mean, 4) for name, mean in means.items()}
         with self._log.open("a") as log:
             log.write(json.dumps(entry) + "\n")
-        left_min = (self._total - pictures) / pictures_per_s / 60
-        print(
-            json.dumps({**entry, "pictures_per_s": round(pictures_per_s, 1), "minutes_left": round(left_min)}),
-            flush=True,
-        )
-        self.window = []
+        first, pictures, began = self._since
+        elapsed_s = time.time() - began
+        speed = {
+            "pictures_per_s": round((self._pictures - pictures) / elapsed_s, 1),
+            "minutes_left": round((self._total - step) * elapsed_s / (step - first) / 60),
+        }
+        print(json.dumps({**entry, **speed}), flush=True)
+        self._window, self._since = [], (step, self._pictures, time.time())
 
-    def save(self, pictures: int, reader: Reader, steppers: list[torch.optim.Optimizer]) -> None:
+    def save(self, step: int, reader: Reader, steppers: list[torch.optim.Optimizer]) -> None:
         """Atomically: a kill while saving leaves the previous state."""
         partial = self._state.with_suffix(".partial")
-        state = {"pictures": pictures, "reader": reader.state_dict(), "steppers": [s.state_dict() for s in steppers]}
+        state = {"step": step, "pictures": self._pictures, "reader": reader.state_dict(),
+                 "steppers": [stepper.state_dict() for stepper in steppers]}  # fmt: skip
         torch.save(state, partial)
         partial.replace(self._state)
 
 
 def export(model: Glm46VForConditionalGeneration, tokenizer: Any, folder: Path) -> None:
     """Write a checkpoint that transformers loads, weights in bfloat16."""
-    import copy
-
-    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
+    fresh = build_model(tokenizer)
+    fresh.load_state_dict(copy.deepcopy(model.state_dict()))
+    fresh.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     build_image_processor().save_pretrained(folder)
 
@@ -286,13 +266,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m demo.train", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument(
-        "--pictures", type=int, default=56_000, help="pictures to train on in all (default %(default)s)"
-    )
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=6_000, help="optimizer steps in all (default %(default)s)")
     parser.add_argument("--rate", type=float, default=1e-3, help="peak AdamW learning rate")
     parser.add_argument("--muon-rate", type=float, default=2e-3, help="peak Muon learning rate")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--no-compile", dest="compile", action="store_false", help="where there is no C++ compiler")
     parser.add_argument("--work", type=Path, default=Path("build/train"), help="state, log and the newest checkpoint")
     parser.add_argument("--out", type=Path, default=FOLDER, help="where the finished checkpoint goes")
     train(parser.parse_args())

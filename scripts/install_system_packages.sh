@@ -4,7 +4,7 @@ set -eu
 as_root=''
 [ "$(id -u)" = 0 ] || as_root=sudo
 missing=''
-for package in chromium fonts-noto-cjk fonts-wqy-microhei fonts-wqy-zenhei; do
+for package in chromium fonts-noto-cjk fonts-wqy-microhei fonts-wqy-zenhei fonts-arphic-ukai fonts-arphic-uming; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
 done
 [ -z "$missing" ] && exit 0

@@ -1,148 +1,185 @@
-"""Order screenshots: what stands on them, how they look, what can be asked about them and the exact answers."""
+"""Order screenshots: cards and dialogs of a shop's app, under a phone's status bar."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from random import Random
 
-from demo import fonts
-from demo.canvas import Canvas, random_theme
-from demo.pictures import Picture, Question
+from demo import fields, fonts, words
+from demo.canvas import Canvas, noisy, random_theme
+from demo.families.family import Family, difficulty
+from demo.fields import Field
+from demo.pictures import Picture, Question, Size
 
-FAMILY = "order"
-
-SURNAMES = "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗"
-GIVEN = "伟芳娜敏静强磊洋艳勇军杰娟涛明超秀霞平刚桂英华玉兰红梅建国文丽云飞鹏宇欣雨晨浩"
-STATUSES = ("待付款", "待发货", "已发货", "运输中", "派送中", "已签收", "已取消", "退款中", "支付失败", "地址不完整")
-COURIERS = ("顺丰速运", "中通快递", "圆通速递", "韵达快递", "申通快递", "京东物流", "邮政EMS", "极兔速递")
+# What an order's status says, and why the goods have not been sent: None where they have.
+REASONS: dict[str, str | None] = {
+    "待付款": "订单还没有付款",
+    "待发货": "等待商家发货",
+    "库存不足": "商品库存不足",
+    "支付失败": "支付失败",
+    "地址不完整": "收货地址不完整",
+    "已取消": "订单已取消",
+    "退款中": "订单正在退款",
+    "已发货": None,
+    "运输中": None,
+    "派送中": None,
+    "已签收": None,
+}
+SENT, WITH_CODE = "已经发货了", "{0}，错误码{1}"
+WHY = ("为什么还没发货？", "为什么没发货？", "怎么还没发货？", "Why has it not been sent?")
 TITLES = ("订单详情", "订单信息", "我的订单", "物流详情")
-TRANSCRIBE = ("提取全部文字", "提取图中全部文字", "图中写了什么？")
-
-
-def _digits(rng: Random, count: int) -> str:
-    return "".join(rng.choice("0123456789") for _ in range(count))
+DIALOG_TITLES = ("提示", "订单提醒")
+BUTTONS = ("确定", "知道了", "联系客服")
+NETWORKS = ("5G", "4G", "WiFi")
 
 
 def _order_number(rng: Random) -> str:
-    return rng.choice(("", "", "DD", "NO")) + rng.choice("123456789") + _digits(rng, rng.randint(9, 12))
-
-
-def _waybill(rng: Random) -> str:
-    return rng.choice(("SF", "YT", "JD", "ZT", "ST", "YD")) + _digits(rng, rng.randint(10, 12))
+    return rng.choice(("", "", "DD", "NO")) + rng.choice("123456789") + words.digits(rng, rng.randint(9, 12))
 
 
 def _status(rng: Random) -> str:
-    return rng.choice(STATUSES)
-
-
-def _amount(rng: Random) -> str:
-    return f"¥{rng.randint(1, 10 ** rng.randint(1, 4))}.{_digits(rng, 2)}"
+    return rng.choice(list(REASONS))
 
 
 def _error_code(rng: Random) -> str:
-    return rng.choice("EPAST") + _digits(rng, 4)
+    return rng.choice("EPAST") + words.digits(rng, 4)
 
 
-def _courier(rng: Random) -> str:
-    return rng.choice(COURIERS)
-
-
-def _recipient(rng: Random) -> str:
-    return rng.choice(SURNAMES) + "".join(rng.choice(GIVEN) for _ in range(rng.randint(1, 2)))
-
-
-def _phone(rng: Random) -> str:
-    number = "1" + rng.choice("3456789") + _digits(rng, 9)
-    return number[:3] + "****" + number[7:] if rng.random() < 0.5 else number
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A thing an order screenshot can show. ``labels[0]`` is its plain name, used in refusals and questions."""
-
-    key: str
-    labels: tuple[str, ...]
-    english: str
-    value: Callable[[Random], str]
+def _time(rng: Random) -> str:
+    return f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}"
 
 
 FIELDS = (
     Field("order_number", ("订单号", "订单编号"), "order number", _order_number),
-    Field("waybill_number", ("运单号", "快递单号"), "waybill number", _waybill),
+    Field("waybill_number", ("运单号", "快递单号"), "waybill number", words.waybill_number),
     Field("status", ("状态", "订单状态"), "status", _status),
-    Field("amount", ("金额", "实付金额"), "amount", _amount),
+    Field("amount", ("金额", "实付金额"), "amount", words.money),
     Field("error_code", ("错误码", "错误代码"), "error code", _error_code),
-    Field("courier", ("快递", "快递公司"), "courier", _courier),
-    Field("recipient", ("收件人", "收货人"), "recipient", _recipient),
-    Field("phone", ("电话", "手机号"), "phone", _phone),
+    Field("courier", ("快递", "快递公司"), "courier", words.courier),
+    Field("recipient", ("收件人", "收货人"), "recipient", words.person),
+    Field("phone", ("电话", "手机号"), "phone", words.phone),
 )
-ASKS = ("{0}是多少？", "{0}是什么？", "请问{0}是多少？", "{0}？", "{0}", "查一下{0}")
-ASK_ENGLISH = "What is the {0}?"
+SCREEN_TIME = Field("screen_time", ("截图时间", "手机时间"), "screen time", _time)
+BAR_HEIGHT = 24
 
 
-def draw(
-    rng: Random, lines: tuple[int, int] = (3, 6), faces: tuple[str, ...] = ("noto-sans", "wqy-microhei", "wqy-zenhei")
-) -> Picture:
-    """One order screenshot with a title and ``lines`` (least, most) fields, as (height, width, 3) uint8 pixels."""
-    count = rng.randint(*lines)
-    shown = rng.sample(FIELDS, count)
-    theme = random_theme(rng)
-    width, height = rng.choice((308, 336, 364)), rng.choice((224, 252) if count < 6 else (252, 280))
-    canvas = Canvas(width, height, theme)
-    face, size = rng.choice(faces), rng.randint(18, 22)
+def draw(rng: Random, size: Size, faces: Sequence[str] = fonts.TRAINED, fewest: bool = False) -> Picture:
+    """A screenshot with a title and up to six fields; a third are dialogs, half have a status bar."""
+    width, height = size
+    canvas, face = Canvas(width, height, random_theme(rng)), rng.choice(faces)
+    values: dict[str, str] = {}
+    top = 0.0
+    lines: list[str] = []
+    if not fewest and rng.random() < 0.5:
+        values[SCREEN_TIME.key] = SCREEN_TIME.value(rng)
+        lines.append(_status_bar(canvas, rng, face, values[SCREEN_TIME.key]))
+        top = BAR_HEIGHT
+    room = int((height - top - 12) // 29)
+    count = 1 if fewest else rng.randint(3, min(6, room - 1))
+    dialog = not fewest and count <= min(5, room - 3) and rng.random() < 1 / 3
+    lines += (_dialog if dialog else _card)(canvas, rng, face, top, count, values)
+    step = 0 if count <= 3 else 1 if count == 4 else 2
+    pixels = noisy(canvas.pixels(), rng)
+    return Picture(FAMILY.name, pixels, tuple(canvas.glyphs), tuple(lines), values, difficulty(step))
+
+
+def _status_bar(canvas: Canvas, rng: Random, face: str, time: str) -> str:
+    """The phone's own line at the top: the time, the network, the battery."""
+    font, network, battery = fonts.load(face, 15), rng.choice(NETWORKS), f"{rng.randint(1, 100)}%"
+    middle = BAR_HEIGHT / 2
+    canvas.text(10, middle, time, font, canvas.theme.ink)
+    end = canvas.width - 12 - font.getlength(battery)
+    canvas.text(end, middle, battery, font, canvas.theme.ink)
+    canvas.text(end - 14 - font.getlength(network), middle, network, font, canvas.theme.ink)
+    return f"{time} {network} {battery}"
+
+
+def _card(canvas: Canvas, rng: Random, face: str, top: float, count: int, values: dict[str, str]) -> list[str]:
+    theme, size, shown = canvas.theme, rng.randint(18, 22), rng.sample(FIELDS, count)
     # Rows at least one visual token (28 px) apart; what is left over is spread evenly above and between them.
-    pitch = rng.uniform(29, min(44, (height - 12) / (count + 1)))
-    middle = pitch / 2 + rng.uniform(2, max(2, height - pitch * (count + 1) - 4)) * 0.5
+    room = canvas.height - top
+    pitch = rng.uniform(29, max(29, min(44, (room - 12) / (count + 1))))
+    middle = top + pitch / 2 + rng.uniform(2, max(2, room - pitch * (count + 1) - 4)) * 0.5
     title = rng.choice(TITLES)
     if rng.random() < 0.6:
-        canvas.bar(0, middle + pitch / 2, theme.accent)
-    title_font = fonts.load(face, size)
-    x = (width - title_font.getlength(title)) / 2 if rng.random() < 0.5 else 14
-    canvas.text(x, middle, title, title_font, theme.ink)
-    columns, ruled = rng.random() < 0.5, rng.random() < 0.3
-    right_aligned = rng.random() < 0.5
-    left, text_lines, values = rng.uniform(8, 18), [title], {}
+        canvas.draw.rectangle((0, top, canvas.width, middle + pitch / 2), fill=theme.accent)
+    font = fonts.load(face, size)
+    canvas.text(
+        (canvas.width - font.getlength(title)) / 2 if rng.random() < 0.5 else 14, middle, title, font, theme.ink
+    )
+    columns, ruled, right_aligned = rng.random() < 0.5, rng.random() < 0.3, rng.random() < 0.5
+    left, lines = rng.uniform(8, 18), [title]
     for item in shown:
         middle += pitch
         label, value = rng.choice(item.labels), item.value(rng)
         values[item.key] = value
-        text_lines.append(f"{label} {value}" if columns else f"{label}：{value}")
+        lines.append(f"{label} {value}" if columns else f"{label}：{value}")
         drawn = label if columns else label + "："
-        font = _fitting(face, size, drawn + value, width - left - 24)
+        font = fonts.fitting(face, size, drawn + value, canvas.width - left - 24)
         end = canvas.text(left, middle, drawn, font, theme.pale if columns else theme.ink)
         if columns and right_aligned:
-            end = width - 12 - font.getlength(value)
+            end = canvas.width - 12 - font.getlength(value)
         elif columns:
             end = max(end + 8, left + font.getlength("订单编号") + 10)
-            end = min(end, width - 6 - font.getlength(value))
+            end = min(end, canvas.width - 6 - font.getlength(value))
         canvas.text(end, middle, value, font, theme.ink)
         if ruled:
             canvas.rule(middle + pitch / 2, theme.pale)
-    noise = rng.uniform(0, 8) if rng.random() < 0.5 else 0.0
-    return Picture(FAMILY, canvas.pixels(noise, rng.getrandbits(32)), tuple(canvas.glyphs), tuple(text_lines), values)
+    return lines
 
 
-def _fitting(face: str, size: int, text: str, room: float) -> "fonts.ImageFont.FreeTypeFont":
-    """The face at the size asked for, or smaller where the text would not fit."""
-    while size > 15 and fonts.load(face, size).getlength(text) > room:
-        size -= 1
-    return fonts.load(face, size)
+def _dialog(canvas: Canvas, rng: Random, face: str, top: float, count: int, values: dict[str, str]) -> list[str]:
+    """A box on a dimmed ground: a title, what has happened (the status), details and a button."""
+    theme, size = canvas.theme, rng.randint(17, 21)
+    inset, rows = rng.uniform(12, 24), count + 2
+    room = canvas.height - top - 16
+    pitch = rng.uniform(29, max(29, min(40, room / rows)))
+    box_top = top + 8 + rng.uniform(0, max(0, room - pitch * rows))
+    canvas.draw.rectangle((0, top, canvas.width, canvas.height), fill=tuple(int(c * 0.75) for c in theme.ground))
+    canvas.draw.rounded_rectangle((inset, box_top, canvas.width - inset, box_top + pitch * rows), 10, fill=theme.ground)
+    middle, centre = box_top + pitch / 2, canvas.width / 2
+    title, values["status"] = rng.choice(DIALOG_TITLES), _status(rng)
+    canvas.centred(centre, middle, title, fonts.load(face, size), theme.ink)
+    middle += pitch
+    canvas.centred(centre, middle, values["status"], fonts.load(face, size), theme.ink)
+    lines, left = [title, values["status"]], inset + rng.uniform(8, 16)
+    for item in rng.sample([item for item in FIELDS if item.key != "status"], count - 1):
+        middle += pitch
+        values[item.key] = item.value(rng)
+        lines.append(f"{rng.choice(item.labels)}：{values[item.key]}")
+        font = fonts.fitting(face, size, lines[-1], canvas.width - left - inset - 8)
+        canvas.text(left, middle, lines[-1], font, theme.ink)
+    middle += pitch
+    button = rng.choice(BUTTONS)
+    half = rng.uniform(50, 70)
+    canvas.draw.rounded_rectangle((centre - half, middle - 13, centre + half, middle + 13), 8, fill=theme.accent)
+    canvas.centred(centre, middle, button, fonts.load(face, min(size, 19)), theme.ink)
+    return [*lines, button]
 
 
-def transcription(picture: Picture, rng: Random) -> Question:
-    return Question(rng.choice(TRANSCRIBE), "\n".join(picture.lines), "transcription")
+def ask(picture: Picture, rng: Random, absent_share: float) -> Question:
+    """One question in seven asks why it has not been sent, the others for a field."""
+    if rng.random() < 1 / 7:
+        return Question(rng.choice(WHY), reason(picture), "reason" if "status" in picture.values else "absent")
+    return fields.question((*FIELDS, SCREEN_TIME), picture, rng, absent_share)
 
 
-def field_question(picture: Picture, rng: Random, absent_share: float = 0.1) -> Question:
-    """A question about one field; with probability ``absent_share`` about one that the picture does not show."""
-    absent = [item for item in FIELDS if item.key not in picture.values]
-    if absent and rng.random() < absent_share:
-        item = rng.choice(absent)
-        return Question(_wording(item, rng), f"图中没有{item.labels[0]}", "absent")
-    item = rng.choice([item for item in FIELDS if item.key in picture.values])
-    return Question(_wording(item, rng), picture.values[item.key], item.key)
+def reason(picture: Picture) -> str:
+    """Why the goods have not been sent, as far as the picture tells; a failure is told with its error code."""
+    status = picture.values.get("status")
+    if status is None:
+        return fields.ABSENT.format("状态")
+    why = REASONS[status]
+    code = picture.values.get("error_code")
+    return SENT if why is None else WITH_CODE.format(why, code) if code else why
 
 
-def _wording(item: Field, rng: Random) -> str:
-    if rng.random() < 0.1:
-        return ASK_ENGLISH.format(item.english)
-    return rng.choice(ASKS).format(rng.choice(item.labels))
+def showcase(picture: Picture) -> list[Question]:
+    shown = [item for item in FIELDS if item.key in picture.values][:4]
+    asked = [Question(f"{item.labels[0]}是多少？", picture.values[item.key], item.key) for item in shown]
+    return [*asked, Question(WHY[0], reason(picture), "reason")]
+
+
+TEXTS = (
+    *REASONS, *filter(None, REASONS.values()), SENT, *WHY, *TITLES, *DIALOG_TITLES, *BUTTONS, WITH_CODE,
+    *(label for item in (*FIELDS, SCREEN_TIME) for label in item.labels),
+)  # fmt: skip
+FAMILY = Family("order", "订单截图", draw, ask, showcase, TEXTS)

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from demo import lessons, orders
+from demo import scene
 from demo.checkpoint import build_image_processor, build_model, build_tokenizer
-from demo.lessons import IGNORED, Writer, attention_mask
+from demo.families import FAMILIES, SIZES
+from demo.lessons import IGNORED, SUBCOLUMNS, Lesson, Writer, attention_mask
 from demo.pictures import rng_of
-from demo.train import layout_of
+from demo.reader import Reader
+from demo.train import curriculum, layout_of, learning_rate, lessons_of, stage_at
 from deployments.model.pixels import patchify
 from deployments.model.prompt import PromptWriter
 
@@ -27,16 +29,16 @@ def writer():
     return Writer(build_tokenizer(), layout_of(build_image_processor()))
 
 
-@pytest.fixture(scope="module")
-def lesson():
-    rng = rng_of(orders.FAMILY, 3)
-    picture = orders.draw(rng)
-    return picture, lessons.questions_for(picture, rng, 2)
+def lesson_about(name, seed, desk=None, questions=2):
+    family, rng = FAMILIES[name], rng_of(name, seed)
+    picture = scene.draw(rng, family, desk) if desk else family.draw(rng, SIZES[0])
+    return Lesson.about(picture, family.questions(picture, rng, questions, 0.15), scene.BUDGET)
 
 
-def test_each_question_looks_to_the_model_as_it_does_alone(writer, lesson):
+@pytest.mark.parametrize("desk", [None, scene.DESKS[2]], ids=["plain", "overview and tiles"])
+def test_each_question_looks_to_the_model_as_it_does_alone(writer, desk):
     """Packed beside other questions or alone, by the service's own prompt: the same logits for its answer."""
-    _picture, questions = lesson
+    lesson = lesson_about("order", 3, desk)
     torch.manual_seed(0)
     model = build_model(writer.tokenizer).eval()
     packed = writer.batch([lesson])
@@ -49,8 +51,10 @@ def test_each_question_looks_to_the_model_as_it_does_alone(writer, lesson):
         hidden = model.model.language_model(
             inputs_embeds=embeddings, position_ids=packed.positions, attention_mask=attention_mask(packed.segments)
         ).last_hidden_state
-        for number, question in enumerate(questions, start=1):
-            prompt = PromptWriter(writer.tokenizer, image_token_id).write(question.text, [len(features)])
+        for number, question in enumerate(lesson.questions, start=1):
+            counts = [part.shape[0] * part.shape[1] // 784 for part in lesson.pixels]
+            places = tuple(part.place for part in lesson.parts)
+            prompt = PromptWriter(writer.tokenizer, image_token_id).write(question.text, counts, places)
             answer = torch.tensor([writer.tokenizer(question.answer)["input_ids"]])
             ids = torch.cat([prompt.input_ids, answer], 1)
             alone = model(
@@ -65,33 +69,81 @@ def test_each_question_looks_to_the_model_as_it_does_alone(writer, lesson):
             assert torch.allclose(together, alone, atol=1e-4)
 
 
-def test_cells_name_the_characters_whose_centres_they_hold(writer, lesson):
-    picture, _ = lesson
+@pytest.mark.parametrize("desk", [None, scene.DESKS[2]], ids=["one size", "two sizes"])
+def test_the_fast_reader_computes_what_the_untouched_model_does(writer, desk):
+    batch = writer.batch([lesson_about("waybill", 3, desk), lesson_about("board", 4, desk)])
+    torch.manual_seed(0)
+    plain = build_model(writer.tokenizer).eval()
+    fast = build_model(writer.tokenizer).eval()
+    fast.load_state_dict(plain.state_dict())
+    reader = Reader(fast, writer.layout, compiled=False)
+    with torch.inference_mode():
+        features = torch.cat(plain.model.get_image_features(*patchify(batch.pixels, writer.layout)).pooler_output)
+        assert torch.allclose(reader._features(batch), features, atol=1e-5)
+        losses = reader(batch)
+    assert losses["text"] == pytest.approx(6, abs=2)  # the log of the vocabulary, before any training
+    assert set(losses) == {"cells", "cell_accuracy", "text", "text_accuracy", "exact_waybill", "exact_board"}
+
+
+def test_cells_name_the_characters_whose_centres_they_hold(writer):
+    lesson = lesson_about("document", 3)
     cells = writer.batch([lesson]).cells
-    named = [writer.tokenizer.convert_ids_to_tokens(int(i)) for i in cells.flatten() if i]
-    assert len(named) >= 0.95 * len(picture.glyphs)
-    assert set(named) <= {glyph.character for glyph in picture.glyphs}
+    named = [writer.tokenizer.convert_ids_to_tokens(int(i)) for i in cells.flatten() if i > 0]
+    assert len(named) >= 0.9 * len(lesson.picture.glyphs)
+    assert set(named) <= {glyph.character for glyph in lesson.picture.glyphs}
 
 
-def test_padding_sees_itself_only_and_is_seen_by_nobody(writer, lesson):
-    short = (lesson[0], lesson[1][:1])
-    mask = attention_mask(writer.batch([lesson, short]).segments)[1, 0]
-    padding = writer.batch([lesson, short]).segments[1] == -1
+def test_tiles_name_what_they_show_and_an_overview_too_small_to_read_names_nothing(writer):
+    lesson = lesson_about("order", 3, scene.DESKS[0])
+    cells = writer.batch([lesson]).cells
+    overview = (lesson.pixels[0].shape[0] // 28) * (lesson.pixels[0].shape[1] // 28)
+    assert (cells[:overview] == IGNORED).all()
+    named = [writer.tokenizer.convert_ids_to_tokens(int(i)) for i in cells[overview:].flatten() if i > 0]
+    assert len(named) >= 0.9 * len(lesson.picture.glyphs)  # those in an overlap are named twice
+    assert cells.shape[1] == SUBCOLUMNS
+
+
+def test_padding_sees_itself_only_and_is_seen_by_nobody(writer):
+    lessons = [lesson_about("order", 3, questions=4), lesson_about("order", 3, questions=0)]
+    segments = writer.batch(lessons).segments
+    mask, padding = attention_mask(segments)[1, 0], segments[1] == -1
     assert padding.any()
     assert not mask[~padding][:, padding].any()
     assert np.array_equal(mask[padding][:, padding], torch.eye(int(padding.sum()), dtype=torch.bool))
 
 
-def run_training(work, pictures, total):
-    """Train in a process of its own; ``pictures`` is where it is killed, by an interpreter exit after saving."""
+def test_the_curriculum_covers_every_step_and_the_rate_rises_stays_and_falls():
+    stages = curriculum(6_000)
+    assert sum(stage.steps for stage in stages) == 6_000
+    kinds = ["primer", "one line", "whole", "whole and large"]
+    assert [stage_at(stages, step).kind for step in (0, 1_020, 1_380, 5_999)] == kinds
+    rates = [learning_rate(step, 6_000, 1.0) for step in (0, 50, 3_600, 4_800, 6_000)]
+    assert rates[0] < 0.03
+    assert rates[1:3] == [1.0, 1.0]
+    assert rates[3] == pytest.approx(0.5, abs=0.01)
+    assert rates[4] == pytest.approx(0.01)
+
+
+def test_every_family_is_in_every_batch_and_large_pictures_are_in_the_last_stage():
+    stages = curriculum(6_000)
+    whole, large = (lessons_of(step, stage_at(stages, step), "甲") for step in (1_400, 3_605))
+    assert [len(lessons) for lessons in (whole, large)] == [16, 4]
+    for lessons in (whole, large):
+        assert {lesson.picture.family for lesson in lessons} == set(FAMILIES)
+        assert len({lesson.picture.pixels.shape for lesson in lessons}) == 1
+    assert all(len(lesson.parts) > 2 for lesson in large)
+
+
+def run_training(work, killed_at, steps):
+    """Train in a process of its own; ``killed_at`` is where it is killed, by an interpreter exit after saving."""
     code = (
         "import demo.train as t, os, sys\n"
-        "t.LOG_EVERY, t.SAVE_EVERY = 4, 8\n"
-        "t.curriculum = lambda total: (t.Stage('one line', total, (1, 1)),)\n"
+        "t.LOG_EVERY, t.SAVE_EVERY, t.BATCH = 1, 2, 4\n"
+        "t.curriculum = lambda steps: (t.Stage('one line', steps),)\n"
         "save = t.Journal.save\n"
-        f"def dying(self, pictures, *rest):\n    save(self, pictures, *rest)\n    pictures == {pictures} and os._exit(9)\n"
+        f"def dying(self, step, *rest):\n    save(self, step, *rest)\n    step == {killed_at} and os._exit(9)\n"
         "t.Journal.save = dying\n"
-        f"sys.argv = ['train', '--pictures', '{total}', '--batch', '4', '--threads', '1', '--work', r'{work}', '--out', r'{work}/out']\n"
+        f"sys.argv = ['train', '--steps', '{steps}', '--threads', '1', '--no-compile', '--work', r'{work}', '--out', r'{work}/out']\n"
         "if __name__ == '__main__': t.main()\n"
     )
     script = work / "run.py"
@@ -108,12 +160,13 @@ def run_training(work, pictures, total):
 
 def test_training_killed_and_resumed_has_the_curve_of_training_in_one_go(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    for folder, killed_at, exit_code in ((whole, None, 0), (broken, 8, 9), (broken, None, 0)):
-        ended, log = run_training(folder, killed_at, 16)
+    for folder, killed_at, exit_code in ((whole, None, 0), (broken, 2, 9), (broken, None, 0)):
+        ended, log = run_training(folder, killed_at, 4)
         assert ended == exit_code, log
     curves = [
         [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()] for folder in (whole, broken)
     ]
-    assert [entry["pictures"] for entry in curves[0]] == [4, 8, 12, 16]
+    assert [(entry["step"], entry["pictures"]) for entry in curves[0]] == [(1, 4), (2, 8), (3, 12), (4, 16)]
+    assert all(f"exact_{name}" in curves[0][0] for name in FAMILIES)
     assert curves[0] == curves[1]
     assert (broken / "out" / "model.safetensors").exists()
