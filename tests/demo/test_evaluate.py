@@ -1,5 +1,10 @@
 """The evaluation: what it asks, that training cannot have seen it, and how it counts."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -99,3 +104,17 @@ def test_wilson_s_interval():
     assert (round(low, 3), round(high, 3)) == (0.711, 0.867)  # Wilson 1927, as statsmodels gives it
     assert interval(0, 10)[0] == 0
     assert interval(10, 10)[1] == pytest.approx(1)
+
+
+def test_the_committed_checkpoint_reads_every_family(tmp_path):
+    """The program itself, on a few pictures: the figures of the model card come from many more."""
+    out = tmp_path / "result.json"
+    command = [sys.executable, "-m", "demo.evaluate", "--pictures", "6", "--beside", "1", "--workers", "1"]
+    root = Path(__file__).resolve().parents[2]
+    run = subprocess.run([*command, "--json", out], cwd=root, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr
+    result = json.loads(out.read_text())
+    assert set(result["exact_match"]) == set(FAMILIES)
+    assert min(result["exact_match"].values()) > 0.7  # 24 questions each
+    assert "| order | 24 |" in run.stdout
+    assert {name.rsplit("/", 1)[0] for name in result["conditions"]} == {UNSEEN, TILES, OVERVIEW, SHUFFLED}

@@ -2,17 +2,31 @@
 
 import base64
 import json
+import subprocess
+import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 import requests
+import yaml
+from PIL import Image
+
+from demo import scene
+from demo.evaluate import TILES, Case
+from demo.pictures import seeds
+from demo.samples import KNOBS
+from deployments.model.vision_model import VisionModel
+from deployments.preprocess.settings import PreprocessKnobs
+from deployments.preprocess.tiling import plan
 
 pytestmark = pytest.mark.serve
 
-SAMPLES = Path(__file__).resolve().parents[2] / "demo" / "samples"
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = ROOT / "demo" / "samples"
 INDEX = json.loads((SAMPLES / "samples.json").read_text())
 
 
@@ -20,6 +34,13 @@ def ask(live, file, question, **fields):
     data = {"question": question, **fields}
     files = {"image": (file, (SAMPLES / file).read_bytes())}
     return requests.post(f"{live.url}/v1/ask", files=files, data=data, timeout=120)
+
+
+def test_the_preprocessor_shows_the_demo_model_what_it_was_trained_on():
+    config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+    deployments = {entry["name"]: entry for entry in config["applications"][0]["deployments"]}
+    served = PreprocessKnobs.model_validate(deployments["Preprocessor"]["user_config"])
+    assert served.budget == KNOBS.budget == scene.BUDGET
 
 
 def test_an_answer_accounts_for_its_time_and_tokens(live):
@@ -49,11 +70,9 @@ def test_bad_pictures_are_refused_by_the_preprocessor_with_their_code(live):
 
 def test_twenty_clients_each_get_their_own_picture_s_answer(live):
     """Expected is what the same model answers alone, in process: right or wrong, it must be this picture's."""
-    from deployments.model.vision_model import VisionModel
-
     model = VisionModel.from_pretrained(SAMPLES.parent / "checkpoint")
     cases = [(entry["file"], question) for entry in INDEX for question in entry["questions"][:2]]
-    expected = {case: model.generate(SAMPLES / case[0], case[1]).text for case in cases}
+    expected = {case: model.generate(SAMPLES / case[0], case[1], preprocess=KNOBS).text for case in cases}
     model.close()
     assert len(set(expected.values())) > len(INDEX)
 
@@ -68,6 +87,30 @@ def test_twenty_clients_each_get_their_own_picture_s_answer(live):
     with ThreadPoolExecutor(20) as clients:
         results = Counter(outcome for found in clients.map(client, range(20)) for outcome in found)
     assert results == {(200, True): 200}
+
+
+def test_the_evaluation_asks_the_running_service(live, tmp_path):
+    out = tmp_path / "result.json"
+    command = [sys.executable, "-m", "demo.evaluate", "--url", live.url, "--pictures", "2", "--beside", "0"]
+    run = subprocess.run([*command, "--json", out], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr
+    assert set(json.loads(out.read_text())["exact_match"]) == {"order", "waybill", "board", "document"}
+
+
+def test_a_large_picture_is_read_by_its_tiles(live):
+    """The service shows the model what training showed it: the same answers as in process."""
+    case = Case(TILES, "board", next(seeds("board", 1, held_out=True)))
+    picture, questions = case.lesson()
+    file = BytesIO()
+    Image.fromarray(picture.pixels).save(file, "PNG", compress_level=1)
+    data = {"question": questions[0].text}
+    body = requests.post(f"{live.url}/v1/ask", files={"image": file.getvalue()}, data=data, timeout=120).json()
+    assert body["tiles"] == len(plan(*picture.pixels.shape[1::-1], case.budget())) > 2
+    model = VisionModel.from_pretrained(SAMPLES.parent / "checkpoint")
+    alone = model.generate(picture.pixels, questions[0].text, preprocess=KNOBS)
+    model.close()
+    assert body["answer"] == alone.text
+    assert body["usage"]["image_tokens"] == alone.usage.image_tokens
 
 
 def test_the_unmodified_openai_client_gets_an_answer(live):
