@@ -6,14 +6,14 @@ vision output, thrown away afterwards: each visual token names the characters wh
 last among them large ones, shown as an overview and tiles.
 
 Batches come from a child process, each from its own step's seeds, in a fixed order: the curve after a kill is the curve
-without it.
+without it. ``--start`` goes on from a finished checkpoint, on new pictures, with whole and large ones only.
 """
 
 import argparse
-import copy
 import json
 import os
 import pickle
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import Glm46VForConditionalGeneration
 
 from demo import primer, scene
 from demo.checkpoint import FOLDER, alphabet, build_image_processor, build_model, build_tokenizer
@@ -42,6 +42,8 @@ LOG_EVERY, SAVE_EVERY = 50, 100  # steps
 BATCH, LARGE_BATCH = 16, 4  # pictures
 QUESTIONS, LARGE_QUESTIONS = 4, 3  # about single things; the whole text is asked for besides
 ABSENT_SHARE = 0.15
+CELL_HEAD, LOG = "cell_head.safetensors", "training.jsonl"  # beside a checkpoint's own files
+NEW_PICTURES = 100_000_000  # where the picture numbers of a continued training begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,10 @@ class Stage:
     large_every: int = 0
 
 
-def curriculum(steps: int) -> tuple[Stage, ...]:
-    """The stages for a total of ``steps``."""
+def curriculum(steps: int, continued: bool = False) -> tuple[Stage, ...]:
+    """The stages for a total of ``steps``; a continued training has the last one only."""
+    if continued:
+        return (Stage("whole and large", steps, large_every=5),)
     early = (Stage("primer", round(steps * 0.17)), Stage("one line", round(steps * 0.06)))
     plain = Stage("whole", round(steps * 0.37))
     rest = steps - sum(stage.steps for stage in (*early, plain))
@@ -83,13 +87,14 @@ def training_seed(family: str, number: int) -> int:
     return number
 
 
-def lessons_of(step: int, stage: Stage, characters: str) -> list[Lesson]:
+def lessons_of(step: int, stage: Stage, characters: str, first_picture: int = 0) -> list[Lesson]:
     """The lessons of one step; plain pictures of one batch have one size, large ones one desk."""
     shapes = Random(f"shapes:{step}")
+    first = first_picture + step * BATCH
     large = stage.large_every > 0 and step % stage.large_every == 0
     size, desk = shapes.choice(SIZES), shapes.choice(scene.DESKS)
     lessons = []
-    for number in range(step * BATCH, step * BATCH + (LARGE_BATCH if large else BATCH)):
+    for number in range(first, first + (LARGE_BATCH if large else BATCH)):
         if stage.kind == "primer":
             rng = rng_of(primer.FAMILY, training_seed(primer.FAMILY, number))
             lessons.append(Lesson.about(primer.draw(rng, size, characters), (), scene.BUDGET))
@@ -103,12 +108,12 @@ def lessons_of(step: int, stage: Stage, characters: str) -> list[Lesson]:
     return lessons
 
 
-def training_batches(start: int, total: int) -> Iterator[Batch]:
+def training_batches(start: int, total: int, continued: bool) -> Iterator[Batch]:
     """Batches from step ``start`` on."""
     writer = Writer(build_tokenizer(), layout_of(build_image_processor()))
-    stages, characters = curriculum(total), alphabet().replace("\n", "").replace(" ", "")
+    stages, characters = curriculum(total, continued), alphabet().replace("\n", "").replace(" ", "")
     for step in range(start, total):
-        yield writer.batch(lessons_of(step, stage_at(stages, step), characters))
+        yield writer.batch(lessons_of(step, stage_at(stages, step), characters, NEW_PICTURES if continued else 0))
 
 
 def layout_of(processor: Any) -> PatchLayout:
@@ -116,9 +121,9 @@ def layout_of(processor: Any) -> PatchLayout:
                        tuple(processor.image_mean), tuple(processor.image_std))  # fmt: skip
 
 
-def _produce(queue: Any, trainer: int, start: int, total: int) -> None:
+def _produce(queue: Any, trainer: int, start: int, total: int, continued: bool) -> None:
     torch.set_num_threads(1)
-    for item in chain(map(pickle.dumps, training_batches(start, total)), [None]):
+    for item in chain(map(pickle.dumps, training_batches(start, total, continued)), [None]):
         while os.getppid() == trainer:  # a killed trainer must not leave us behind
             try:
                 queue.put(item, timeout=5)
@@ -130,11 +135,11 @@ def _produce(queue: Any, trainer: int, start: int, total: int) -> None:
             return
 
 
-def prefetched(start: int, total: int) -> Iterator[Batch]:
+def prefetched(start: int, total: int, continued: bool) -> Iterator[Batch]:
     """``training_batches`` drawn by a child process, a few ahead."""
     context = get_context("spawn")
     queue = context.Queue(maxsize=8)
-    context.Process(target=_produce, args=(queue, os.getpid(), start, total), daemon=True).start()
+    context.Process(target=_produce, args=(queue, os.getpid(), start, total, continued), daemon=True).start()
     while (item := queue.get()) is not None:
         yield pickle.loads(item)
 
@@ -161,10 +166,14 @@ def train(options: argparse.Namespace) -> None:
     tokenizer = build_tokenizer()
     model = build_model(tokenizer).to(device).train()
     reader = Reader(model, layout_of(build_image_processor()), compiled=options.compile).to(device)
+    continued = options.start is not None
+    if continued:
+        model.load_state_dict(load_file(options.start / "model.safetensors"))
+        reader.cell_head.load_state_dict(load_file(options.start / CELL_HEAD))
     steppers = optimizers(reader)
-    journal = Journal(options.work, options.steps)
+    journal = Journal(options.work, options.steps, options.start and options.start / LOG)
     step = journal.resume(reader, steppers)
-    for batch in prefetched(step, options.steps):
+    for batch in prefetched(step, options.steps, continued):
         set_rates(steppers, step, options)
         journal.add(take_step(reader, steppers, batch, device), len(batch.families))
         step += 1
@@ -173,8 +182,9 @@ def train(options: argparse.Namespace) -> None:
             journal.log(step)
         if step % SAVE_EVERY == 0 or finished:
             journal.save(step, reader, steppers)
-            export(model, tokenizer, options.work / "checkpoint")
-    export(model, tokenizer, options.out)
+            export(reader, tokenizer, options.work / "checkpoint")
+    export(reader, tokenizer, options.out)
+    shutil.copy(journal.path, options.out / LOG)
 
 
 def take_step(
@@ -201,24 +211,29 @@ def set_rates(steppers: list[torch.optim.Optimizer], step: int, options: argpars
 class Journal:
     """State and log on disk, so that a killed training goes on where it was saved, with the log it would have had."""
 
-    def __init__(self, folder: Path, total: int) -> None:
+    def __init__(self, folder: Path, total: int, earlier: Path | None = None) -> None:
+        """``earlier`` is the log of the training that this one continues."""
+        self.path = folder / "log.jsonl"
         self._window: list[dict[str, float]] = []
-        self._state, self._log, self._total = folder / "state.pt", folder / "log.jsonl", total
-        self._pictures = 0
-        self._since = (0, 0, time.time())
+        self._state, self._total, self._continued = folder / "state.pt", total, earlier is not None
+        self._earlier = earlier.read_text().splitlines() if earlier else []
+        last = json.loads(self._earlier[-1]) if self._earlier else {"step": 0, "pictures": 0}
+        self._first_step, self._pictures = last["step"], last["pictures"]
+        self._since = (0, self._pictures, time.time())
 
     def resume(self, reader: Reader, steppers: list[torch.optim.Optimizer]) -> int:
         """Load the last state, if there is one, and cut the log back to it; returns the steps done."""
         if not self._state.exists():
-            self._log.unlink(missing_ok=True)
+            self.path.write_text("".join(line + "\n" for line in self._earlier))
             return 0
         state = torch.load(self._state, weights_only=True)
         reader.load_state_dict(state["reader"])
         for stepper, saved in zip(steppers, state["steppers"], strict=True):
             stepper.load_state_dict(saved)
         step, self._pictures = state["step"], state["pictures"]
-        kept = [line for line in self._log.read_text().splitlines() if json.loads(line)["step"] <= step]
-        self._log.write_text("".join(line + "\n" for line in kept))
+        done = self._first_step + step
+        kept = [line for line in self.path.read_text().splitlines() if json.loads(line)["step"] <= done]
+        self.path.write_text("".join(line + "\n" for line in kept))
         self._since = (step, self._pictures, time.time())
         return int(step)
 
@@ -230,10 +245,10 @@ class Journal:
         """Append the window's means, print them with the minutes left, and begin a new window."""
         names = {name for entry in self._window for name in entry}
         means = {name: fmean(entry[name] for entry in self._window if name in entry) for name in sorted(names)}
-        stage = stage_at(curriculum(self._total), step - 1).kind
-        entry = {"step": step, "pictures": self._pictures, "stage": stage}
+        stage = stage_at(curriculum(self._total, self._continued), step - 1).kind
+        entry = {"step": self._first_step + step, "pictures": self._pictures, "stage": stage}
         entry |= {name: round(mean, 4) for name, mean in means.items()}
-        with self._log.open("a") as log:
+        with self.path.open("a") as log:
             log.write(json.dumps(entry) + "\n")
         first, pictures, began = self._since
         elapsed_s = time.time() - began
@@ -253,11 +268,13 @@ class Journal:
         partial.replace(self._state)
 
 
-def export(model: Glm46VForConditionalGeneration, tokenizer: Any, folder: Path) -> None:
-    """Write a checkpoint that transformers loads, weights in bfloat16."""
+def export(reader: Reader, tokenizer: Any, folder: Path) -> None:
+    """Write a checkpoint that transformers loads, weights in bfloat16; beside it the cell head, for ``--start``."""
     fresh = build_model(tokenizer)
-    fresh.load_state_dict(copy.deepcopy(model.state_dict()))
+    fresh.load_state_dict(reader.model.state_dict())
     fresh.to(torch.bfloat16).save_pretrained(folder)
+    head = {name: weight.to(torch.bfloat16).contiguous() for name, weight in reader.cell_head.state_dict().items()}
+    save_file(head, folder / CELL_HEAD)
     tokenizer.save_pretrained(folder)
     build_image_processor().save_pretrained(folder)
 
@@ -269,6 +286,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6_000, help="optimizer steps in all (default %(default)s)")
     parser.add_argument("--rate", type=float, default=1e-3, help="peak AdamW learning rate")
     parser.add_argument("--muon-rate", type=float, default=2e-3, help="peak Muon learning rate")
+    parser.add_argument("--start", type=Path, help="go on from this finished checkpoint instead of random weights")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="where there is no C++ compiler")
     parser.add_argument("--work", type=Path, default=Path("build/train"), help="state, log and the newest checkpoint")

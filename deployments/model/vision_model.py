@@ -1,7 +1,7 @@
 """A picture model in one object, with no Ray in sight: for notebooks, evaluation and the model deployment alike.
 
 >>> model = VisionModel.from_pretrained("demo/checkpoint")
->>> model.generate(image="demo/samples/order-1.png", text="订单号是多少？").text
+>>> model.generate(image="demo/samples/waybill-1.png", text="运单号是多少？").text
 """
 
 import time

@@ -134,16 +134,16 @@ def test_every_family_is_in_every_batch_and_large_pictures_are_in_the_last_stage
     assert all(len(lesson.parts) > 2 for lesson in large)
 
 
-def run_training(work, killed_at, steps):
+def run_training(work, killed_at, steps, *more):
     """Train in a process of its own; ``killed_at`` is where it is killed, by an interpreter exit after saving."""
     code = (
         "import demo.train as t, os, sys\n"
         "t.LOG_EVERY, t.SAVE_EVERY, t.BATCH = 1, 2, 4\n"
-        "t.curriculum = lambda steps: (t.Stage('one line', steps),)\n"
+        "t.curriculum = lambda steps, continued=False: (t.Stage('one line', steps),)\n"
         "save = t.Journal.save\n"
         f"def dying(self, step, *rest):\n    save(self, step, *rest)\n    step == {killed_at} and os._exit(9)\n"
         "t.Journal.save = dying\n"
-        f"sys.argv = ['train', '--steps', '{steps}', '--threads', '1', '--no-compile', '--work', r'{work}', '--out', r'{work}/out']\n"
+        f"sys.argv = ['train', '--steps', '{steps}', '--threads', '1', '--no-compile', '--work', r'{work}', '--out', r'{work}/out', *{more!r}]\n"
         "if __name__ == '__main__': t.main()\n"
     )
     script = work / "run.py"
@@ -170,3 +170,15 @@ def test_training_killed_and_resumed_has_the_curve_of_training_in_one_go(tmp_pat
     assert all(f"exact_{name}" in curves[0][0] for name in FAMILIES)
     assert curves[0] == curves[1]
     assert (broken / "out" / "model.safetensors").exists()
+
+
+def test_a_finished_training_is_continued_on_new_pictures_with_its_log(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert run_training(first, None, 2)[0] == 0
+    ended, log = run_training(second, None, 2, "--start", str(first / "out"), "--rate", "0", "--muon-rate", "0")
+    assert ended == 0, log
+    entries = [json.loads(line) for line in (second / "out" / "training.jsonl").read_text().splitlines()]
+    assert [(entry["step"], entry["pictures"]) for entry in entries] == [(1, 4), (2, 8), (3, 12), (4, 16)]
+    assert entries[2]["cells"] != entries[0]["cells"]
+    weights = [(folder / "out" / "model.safetensors").read_bytes() for folder in (first, second)]
+    assert weights[0] == weights[1]  # nothing learnt at rate 0: what it started from
