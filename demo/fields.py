@@ -34,6 +34,13 @@ def question(fields: Sequence[Field], picture: Picture, rng: Random, absent_shar
     return Question(_wording(item, rng), picture.values[item.key], item.key)
 
 
+def plainly(item: Field, picture: Picture) -> Question:
+    """The question that first comes to mind about a field that the picture shows."""
+    value = picture.values[item.key]
+    ask = "{0}是多少？" if sum(map(str.isdigit, value)) * 2 > len(value) else "{0}是什么？"
+    return Question(ask.format(item.labels[0]), value, item.key)
+
+
 def transcription(picture: Picture, rng: Random) -> Question:
     return Question(rng.choice(TRANSCRIBE), "\n".join(picture.lines), "transcription")
 

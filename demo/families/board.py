@@ -220,7 +220,7 @@ def showcase(picture: Picture) -> list[Question]:
     return [
         Question(WHICH[0], which(picture), "which"),
         Question(WHETHER[0], YES if defects_of(picture) else NO, "whether"),
-        Question(f"{NUMBER.labels[0]}是多少？", picture.values[NUMBER.key], NUMBER.key),
+        fields.plainly(NUMBER, picture),
     ]
 
 

@@ -171,7 +171,7 @@ def showcase(picture: Picture) -> list[Question]:
         asked = [Question(CELL_ASKS[0].format(good, header), picture.values[f"{good}/{header}"], "cell")]
         return [Question(TOTAL_ASKS[0], picture.values["total"], "total"), *asked]
     shown = [item for item in (*CONTRACT, SIGNATURE, STAMP) if item.key in picture.values][:4]
-    return [Question(f"{item.labels[0]}是什么？", picture.values[item.key], item.key) for item in shown]
+    return [fields.plainly(item, picture) for item in shown]
 
 
 TEXTS = (

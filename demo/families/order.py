@@ -174,7 +174,7 @@ def reason(picture: Picture) -> str:
 
 def showcase(picture: Picture) -> list[Question]:
     shown = [item for item in FIELDS if item.key in picture.values][:4]
-    asked = [Question(f"{item.labels[0]}是多少？", picture.values[item.key], item.key) for item in shown]
+    asked = [fields.plainly(item, picture) for item in shown]
     return [*asked, Question(WHY[0], reason(picture), "reason")]
 
 

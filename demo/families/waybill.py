@@ -93,8 +93,7 @@ def ask(picture: Picture, rng: Random, absent_share: float) -> Question:
 
 def showcase(picture: Picture) -> list[Question]:
     shown = [item for item in (NUMBER, *PARTIES, COURIER) if item.key in picture.values][:5]
-    asks = [(item, "{0}是多少？" if item is NUMBER else "{0}是什么？") for item in shown]
-    return [Question(ask_.format(item.labels[0]), picture.values[item.key], item.key) for item, ask_ in asks]
+    return [fields.plainly(item, picture) for item in shown]
 
 
 TEXTS = tuple(label for item in FIELDS for label in item.labels)

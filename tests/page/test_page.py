@@ -73,6 +73,15 @@ def test_a_sample_is_asked_about_and_the_answer_is_shown_with_how_it_came_about(
     screenshot(page, "answer")
 
 
+@pytest.mark.parametrize("family", sorted({entry["family"] for entry in INDEX}))
+def test_a_sample_of_every_family_is_answered_right(page, family):
+    entry = next(entry for entry in INDEX if entry["family"] == family)
+    page.click(f"#samples button[data-file='{entry['file']}']")
+    page.click(f"#suggestions button:has-text('{entry['questions'][1]}')")
+    done(page)
+    assert page.inner_text("#answer").strip() == entry["answers"][1]
+
+
 def test_a_file_of_one_s_own_is_asked_about_with_the_keyboard(page):
     page.set_input_files("#file", SAMPLES / INDEX[1]["file"])
     page.focus("#question")
