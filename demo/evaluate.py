@@ -26,9 +26,10 @@ from PIL import Image
 from demo import fonts, scene
 from demo.checkpoint import FOLDER
 from demo.families import FAMILIES, SIZES
+from demo.lessons import Lesson
 from demo.pictures import Picture, Question, rng_of, seeds
 from demo.scores import MAIN, SHUFFLED, Outcome, Report, edits, markdown
-from deployments.preprocess.tiling import TileBudget, cut, plan
+from deployments.preprocess.tiling import TileBudget
 
 FIELDS_EACH = 3
 ABSENT_SHARE = 0.1
@@ -111,10 +112,9 @@ def _start_worker(checkpoint: Path, beams: int, quantization: str, dtype: str) -
     model = VisionModel.from_pretrained(checkpoint, quantization=quantization, dtype=dtype, threads=1)
 
     def ask(picture: Picture, questions: Sequence[str], budget: TileBudget) -> list[str]:
-        height, width = picture.pixels.shape[:2]
-        parts = plan(width, height, budget)
-        pixels, places = cut(Image.fromarray(picture.pixels), parts), tuple(part.place for part in parts)
-        futures = [model.submit(pixels, text, beam_width=beams, places=places) for text in questions]
+        lesson = Lesson.about(picture, (), budget)
+        places = tuple(part.place for part in lesson.parts)
+        futures = [model.submit(lesson.pixels, text, beam_width=beams, places=places) for text in questions]
         return [future.result().text for future in futures]
 
     _ask = ask

@@ -52,7 +52,7 @@ class Batch:
 
     ``segments`` is 0 for the prefix, k for the k-th question and -1 for padding; ``positions`` is (3, B, L) M-RoPE;
     ``cells`` is (T, 4): the character id whose centre falls into each quarter column of a token's 28x28 square, 0 for
-    none, ``IGNORED`` where the text is too small to be read. ``families`` is (B,), by index.
+    none, ``IGNORED`` where the text is too small to be read. ``families`` names each lesson's.
     """
 
     input_ids: torch.Tensor

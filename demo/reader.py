@@ -1,4 +1,4 @@
-"""The model in training: with the throw-away cell head, and made fast for batches of equal pictures.
+"""The model in training: with the cell head, and made fast for batches of equal pictures.
 
 transformers' vision tower runs two convolutions that are plain matrix products and attends to one picture at a time.
 Here they are products, equal pictures attend in one batch, and the blocks are compiled: the same results (held against

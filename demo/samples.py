@@ -20,17 +20,10 @@ from demo.families.family import Family
 from demo.fields import TRANSCRIBE
 from demo.pictures import Picture, Question, rng_of, seeds
 from deployments.model.vision_model import VisionModel
-from deployments.preprocess.settings import PreprocessKnobs
 
 FOLDER = Path(__file__).parent / "samples"
 FIRST_SEED = 20_260_000
 EACH = 2
-KNOBS = PreprocessKnobs(
-    longest_edge=scene.BUDGET.longest_edge,
-    tile_edge=scene.BUDGET.tile_edge,
-    max_tiles=scene.BUDGET.max_tiles,
-    tiles_above_edge=scene.BUDGET.tiles_above_edge,
-)
 
 
 def candidates(family: Family) -> Iterator[tuple[Picture, list[Question]]]:
@@ -64,7 +57,9 @@ def main() -> None:
     for family in FAMILIES.values():
         found = 0
         for looked_at, (picture, questions) in zip(count(1), candidates(family), strict=False):
-            answers = (model.generate(picture.pixels, question.text, preprocess=KNOBS).text for question in questions)
+            answers = (
+                model.generate(picture.pixels, question.text, preprocess=scene.KNOBS).text for question in questions
+            )
             if all(answer == question.answer for answer, question in zip(answers, questions, strict=True)):
                 found += 1
                 index.append(entry(family, found, questions))

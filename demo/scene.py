@@ -16,10 +16,12 @@ from demo.canvas import Glyph, shade
 from demo.families import SIZES
 from demo.families.family import Family
 from demo.pictures import Picture, Size
-from deployments.preprocess.tiling import TileBudget
+from deployments.preprocess.settings import PreprocessKnobs
 
-BUDGET = TileBudget(longest_edge=504, tile_edge=504, max_tiles=4, tiles_above_edge=700, min_pixels=6272)
-"""What the demo model is trained to see; ``serve_config.yaml`` gives the preprocessor the same."""
+KNOBS = PreprocessKnobs(longest_edge=504, tile_edge=504, max_tiles=4, tiles_above_edge=700)
+"""How the demo model is trained to see pictures; ``serve_config.yaml`` gives the preprocessor the same."""
+
+BUDGET = KNOBS.budget
 
 DESKS: tuple[Size, ...] = ((1008, 756), (756, 1008), (504, 1092))
 

@@ -1,9 +1,9 @@
 """Train the demo checkpoint: ``python -m demo.train``. Resumable: kill it and start the same command again.
 
 Language loss alone learns the labels and guesses the values. What makes the model read is (1) an auxiliary loss on the
-vision output, thrown away afterwards: each visual token names the characters whose centres fall into its square; and
-(2) a curriculum: dense pages of characters for the vision tower alone, then pictures with one line, then whole ones, at
-last among them large ones, shown as an overview and tiles.
+vision output, whose head is no part of the model: each visual token names the characters whose centres fall into its
+square; and (2) a curriculum: dense pages of characters for the vision tower alone, then pictures with one line, then
+whole ones, at last among them large ones, shown as an overview and tiles.
 
 Batches come from a child process, each from its own step's seeds, in a fixed order: the curve after a kill is the curve
 without it. ``--start`` goes on from a finished checkpoint, on new pictures, with whole and large ones only.

@@ -18,7 +18,7 @@ class PreprocessKnobs(BaseModel):
 
     longest_edge: int = Field(1024, ge=CELL, le=8192, description="longer side of the whole picture after resizing")
     tile_edge: int = Field(1024, ge=CELL, le=8192, description="longer side of a tile after resizing")
-    max_tiles: int = Field(4, ge=0, le=64, description="tiles of a large picture besides its overview; 0 for none")
+    max_tiles: int = Field(4, ge=0, le=64, description="tiles of a large picture besides its overview; under 2: none")
     tiles_above_edge: int = Field(2000, ge=CELL, description="pictures with a longer side above this are tiled")
     min_pixels: int = Field(112 * 112 // 2, ge=CELL * CELL, description="smaller pictures are enlarged to this area")
     max_pixels: int = Field(50_000_000, ge=1, description="width times height accepted, checked before decoding")

@@ -21,8 +21,8 @@ class TileBudget:
     """How much of a picture may be shown; edges in pixels.
 
     ``longest_edge`` bounds the overview, ``tile_edge`` each tile. Tiles are cut only above ``tiles_above_edge`` and are
-    ``max_tiles`` at most (0: never). Neighbours share ``overlap`` of a tile's side, so that no line of text is lost
-    between them.
+    ``max_tiles`` at most (under 2: never). Neighbours share ``overlap`` of a tile's side, so that no line of text is
+    lost between them.
     """
 
     longest_edge: int

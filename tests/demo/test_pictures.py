@@ -72,7 +72,7 @@ def test_glyphs_lie_inside_the_picture_and_spell_its_text(name, seed):
     visible = "".join(picture.lines).replace(" ", "").replace("\n", "")
     marks = "".join(glyph.character for glyph in picture.glyphs)
     # A phone's status bar is drawn from both ends, a board's joints are marked after its text.
-    assert sorted(marks)[: len(visible)] == sorted(visible) if name == "order" else marks.startswith(visible)
+    assert sorted(marks) == sorted(visible) if name == "order" else marks.startswith(visible)
 
 
 @every_family
@@ -171,8 +171,6 @@ def test_evaluation_takes_held_out_seeds_only():
 
 def test_a_question_in_english_is_answered_in_the_picture_s_words():
     picture, rng = drawn("waybill", 4)
-    asked = {fields.question((FAMILY_NUMBER,), picture, rng, 0.0).text for _ in range(80)}
+    number = next(item for item in order.FIELDS if item.key == "waybill_number")
+    asked = {fields.question((number,), picture, rng, 0.0).text for _ in range(80)}
     assert "What is the waybill number?" in asked
-
-
-FAMILY_NUMBER = next(item for item in order.FIELDS if item.key == "waybill_number")

@@ -18,7 +18,6 @@ from PIL import Image
 from demo import scene
 from demo.evaluate import TILES, Case
 from demo.pictures import seeds
-from demo.samples import KNOBS
 from deployments.model.vision_model import VisionModel
 from deployments.preprocess.settings import PreprocessKnobs
 from deployments.preprocess.tiling import plan
@@ -40,7 +39,7 @@ def test_the_preprocessor_shows_the_demo_model_what_it_was_trained_on():
     config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
     deployments = {entry["name"]: entry for entry in config["applications"][0]["deployments"]}
     served = PreprocessKnobs.model_validate(deployments["Preprocessor"]["user_config"])
-    assert served.budget == KNOBS.budget == scene.BUDGET
+    assert served.budget == scene.KNOBS.budget == scene.BUDGET
 
 
 def test_an_answer_accounts_for_its_time_and_tokens(live):
@@ -72,7 +71,7 @@ def test_twenty_clients_each_get_their_own_picture_s_answer(live):
     """Expected is what the same model answers alone, in process: right or wrong, it must be this picture's."""
     model = VisionModel.from_pretrained(SAMPLES.parent / "checkpoint")
     cases = [(entry["file"], question) for entry in INDEX for question in entry["questions"][:2]]
-    expected = {case: model.generate(SAMPLES / case[0], case[1], preprocess=KNOBS).text for case in cases}
+    expected = {case: model.generate(SAMPLES / case[0], case[1], preprocess=scene.KNOBS).text for case in cases}
     model.close()
     assert len(set(expected.values())) > len(INDEX)
 
@@ -107,7 +106,7 @@ def test_a_large_picture_is_read_by_its_tiles(live):
     body = requests.post(f"{live.url}/v1/ask", files={"image": file.getvalue()}, data=data, timeout=120).json()
     assert body["tiles"] == len(plan(*picture.pixels.shape[1::-1], case.budget())) > 2
     model = VisionModel.from_pretrained(SAMPLES.parent / "checkpoint")
-    alone = model.generate(picture.pixels, questions[0].text, preprocess=KNOBS)
+    alone = model.generate(picture.pixels, questions[0].text, preprocess=scene.KNOBS)
     model.close()
     assert body["answer"] == alone.text
     assert body["usage"]["image_tokens"] == alone.usage.image_tokens
