@@ -5,7 +5,7 @@ Each question sees the prefix and itself only, and its positions go on from the 
 the model exactly as it does alone at inference; the vision tower and the picture's keys are paid for once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,7 @@ from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
 from demo.pictures import Picture, Question
+from demo.reading import sources
 from deployments.contract import OVERVIEW
 from deployments.model.pixels import PatchLayout
 from deployments.model.prompt import IMAGE_TOKEN, PromptWriter
@@ -52,7 +53,9 @@ class Batch:
 
     ``segments`` is 0 for the prefix, k for the k-th question and -1 for padding; ``positions`` is (3, B, L) M-RoPE;
     ``cells`` is (T, 4): the character id whose centre falls into each quarter column of a token's 28x28 square, 0 for
-    none, ``IGNORED`` where the text is too small to be read. ``families`` names each lesson's.
+    none, ``IGNORED`` where the text is too small to be read. ``pointers`` (B, L) says from which quarter column the
+    character in ``labels`` is read, as its token's place in the row * ``SUBCOLUMNS`` + the column. ``families`` names
+    each lesson's.
     """
 
     input_ids: torch.Tensor
@@ -60,6 +63,7 @@ class Batch:
     segments: torch.Tensor
     positions: torch.Tensor
     cells: torch.Tensor
+    pointers: torch.Tensor
     pixels: list[NDArray[np.uint8]]
     families: tuple[str, ...]
 
@@ -85,6 +89,7 @@ class Writer:
             labels=padded(1, IGNORED),
             segments=padded(2, -1),
             positions=torch.stack([padded(axis, 0) for axis in (3, 4, 5)]),
+            pointers=padded(6, IGNORED),
             cells=torch.cat([self._cells(lesson.picture, part) for lesson in lessons for part in lesson.parts]),
             pixels=[pixels for lesson in lessons for pixels in lesson.pixels],
             families=tuple(lesson.picture.family for lesson in lessons),
@@ -98,6 +103,7 @@ class Writer:
         tall: list[int] = []
         wide: list[int] = []
         now = 0
+        seen: dict[int, int] = {}
 
         def write(text: list[int]) -> None:
             nonlocal now
@@ -107,15 +113,17 @@ class Writer:
             now += len(text)
 
         write(between[0])
-        for text, pixels in zip(between[1:], lesson.pixels, strict=True):
-            rows, columns = pixels.shape[0] // self.layout.cell, pixels.shape[1] // self.layout.cell
+        for text, part in zip(between[1:], lesson.parts, strict=True):
+            rows, columns = part.size[1] // self.layout.cell, part.size[0] // self.layout.cell
+            for glyph, subcolumn in self._subcolumns(lesson.picture, part):
+                seen.setdefault(glyph, len(ids) * SUBCOLUMNS + subcolumn)
             ids.extend([image] * (rows * columns))
             time.extend([now] * (rows * columns))
             tall.extend(now + row for row in range(rows) for _ in range(columns))
             wide.extend(now + column for _ in range(rows) for column in range(columns))
             now += max(rows, columns)
             write(text)
-        labels, segments, base = [IGNORED] * len(ids), [0] * len(ids), now
+        labels, segments, pointers, base = [IGNORED] * len(ids), [0] * len(ids), [IGNORED] * len(ids), now
         for number, question in enumerate(lesson.questions, start=1):
             now = base
             asked = self._ids(question.text) + after
@@ -124,7 +132,9 @@ class Writer:
             write(asked + answered)
             labels += [IGNORED] * len(asked) + answered
             segments += [number] * (len(asked) + len(answered))
-        return ids, labels, segments, time, tall, wide
+            read = [seen.get(glyph, IGNORED) for glyph in sources(lesson.picture, question)]
+            pointers += [IGNORED] * len(asked) + read + [IGNORED]
+        return ids, labels, segments, time, tall, wide, pointers
 
     def _template(self, places: tuple[tuple[int, int], ...]) -> Template:
         """The prompt that the service writes for pictures at these places, cut where they and the question stand."""
@@ -140,18 +150,31 @@ class Writer:
         return ids
 
     def _cells(self, picture: Picture, part: Part) -> torch.Tensor:
+        shape = (part.size[1] // self.layout.cell, part.size[0] // self.layout.cell * SUBCOLUMNS)
+        if not _legible(part):
+            return torch.full(shape, IGNORED, dtype=torch.int64).view(-1, SUBCOLUMNS)
+        target = torch.zeros(shape, dtype=torch.int64).view(-1)
+        for glyph, subcolumn in self._subcolumns(picture, part):
+            target[subcolumn] = self.tokenizer.convert_tokens_to_ids(picture.glyphs[glyph].character)
+        return target.view(-1, SUBCOLUMNS)
+
+    def _subcolumns(self, picture: Picture, part: Part) -> Iterator[tuple[int, int]]:
+        """(which glyph, the quarter column of the part that holds its centre, in reading order) of what can be read."""
         cell, (width, height) = self.layout.cell, part.size
         left, top, right, bottom = part.box
         scale_x, scale_y = width / (right - left), height / (bottom - top)
-        shape = (height // cell, width // cell * SUBCOLUMNS)
-        if part.place == OVERVIEW and scale_x < LEGIBLE_SCALE:
-            return torch.full(shape, IGNORED, dtype=torch.int64).view(-1, SUBCOLUMNS)
-        target = torch.zeros(shape, dtype=torch.int64)
-        for character, source_x, source_y in picture.glyphs:
+        if not _legible(part):
+            return
+        for index, (_, source_x, source_y) in enumerate(picture.glyphs):
             x, y = (source_x - left) * scale_x, (source_y - top) * scale_y
             if 0 <= x < width and 0 <= y < height:
-                target[int(y // cell), int(x // (cell / SUBCOLUMNS))] = self.tokenizer.convert_tokens_to_ids(character)
-        return target.view(-1, SUBCOLUMNS)
+                yield index, int(y // cell) * (width // cell * SUBCOLUMNS) + int(x // (cell / SUBCOLUMNS))
+
+
+def _legible(part: Part) -> bool:
+    """Whether the text of a part is large enough to be read."""
+    left, _, right, _ = part.box
+    return part.place != OVERVIEW or part.size[0] / (right - left) >= LEGIBLE_SCALE
 
 
 def attention_mask(segments: torch.Tensor) -> torch.Tensor:

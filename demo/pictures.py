@@ -34,11 +34,15 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, its one exact answer, and its kind (a field's key, ``absent``, ``transcription``, …)."""
+    """A question, its one exact answer, and its kind (a field's key, ``absent``, ``transcription``, …).
+
+    ``after`` is a drawn text that the answer follows, where the answer alone may stand in several places.
+    """
 
     text: str
     answer: str
     kind: str
+    after: str = ""
 
 
 def is_held_out(family: str, seed: int) -> bool:

@@ -1,4 +1,4 @@
-"""The model in training: with the cell head, and made fast for batches of equal pictures.
+"""The model in training: with the heads that teach it to read, and made fast for batches of equal pictures.
 
 transformers' vision tower runs two convolutions that are plain matrix products and attends to one picture at a time.
 Here they are products, equal pictures attend in one batch, and the blocks are compiled: the same results (held against
@@ -20,6 +20,7 @@ from deployments.model.pixels import PatchLayout, patchify
 EQUAL_LENGTHS = "flash_equal_lengths"
 """transformers hands the whole batch, uncut, to attentions with "flash" in their name."""
 
+POINTER_SIZE = 64
 NOTHING_WEIGHT = 0.2
 """Most quarter columns hold no centre: weigh them down, or "nothing" is all that is learnt at first."""
 
@@ -48,15 +49,36 @@ def as_product(conv: nn.Conv2d | nn.Conv3d) -> None:
     conv.forward = partial(product, conv)  # type: ignore[method-assign]
 
 
+class Heads(nn.Module):
+    """What is trained beside the model and is no part of it.
+
+    ``cells``: each visual token names the characters in its quarter columns. ``query`` and ``key``, the pointer: where
+    the model reads the next character of its answer, told before the last layer, which can then look there.
+    """
+
+    def __init__(self, hidden_size: int, vocab_size: int) -> None:
+        super().__init__()
+        self.cells = nn.Linear(hidden_size, vocab_size * SUBCOLUMNS)
+        self.query = nn.Linear(hidden_size, POINTER_SIZE)
+        self.key = nn.Linear(hidden_size, POINTER_SIZE * SUBCOLUMNS)
+
+    def point(self, hidden: torch.Tensor, pictured: torch.Tensor) -> torch.Tensor:
+        """(B, L, L * SUBCOLUMNS) scores of every quarter column for every token of ``hidden`` (B, L, hidden size)."""
+        keys = self.key(hidden).unflatten(-1, (SUBCOLUMNS, POINTER_SIZE)).flatten(1, 2)
+        scores = self.query(hidden) @ keys.transpose(1, 2) * POINTER_SIZE**-0.5
+        nowhere = ~pictured.repeat_interleave(SUBCOLUMNS, dim=1)
+        return scores.masked_fill(nowhere[:, None], -1e4)
+
+
 class Reader(nn.Module):
-    """The model with the cell head: each visual token names the characters in its four quarter columns."""
+    """The model with its heads."""
 
     def __init__(self, model: Glm46VForConditionalGeneration, layout: PatchLayout, compiled: bool = True) -> None:
         super().__init__()
         self.model = model
         self.layout = layout
         text = model.config.text_config
-        self.cell_head = nn.Linear(text.hidden_size, text.vocab_size * SUBCOLUMNS)
+        self.heads = Heads(text.hidden_size, text.vocab_size)
         model.set_attn_implementation("sdpa")
         visual = model.model.visual
         visual.config._attn_implementation = EQUAL_LENGTHS
@@ -66,18 +88,24 @@ class Reader(nn.Module):
             torch._dynamo.config.recompile_limit = 64
             torch._dynamo.config.accumulated_recompile_limit = 512
             for block in (*visual.blocks, *model.model.language_model.layers):
-                block.compile(dynamic=False)
+                block.forward = torch.compile(block.forward, dynamic=False)
+        model.model.language_model.layers[-1].register_forward_pre_hook(self._before_last)
+
+    def _before_last(self, _layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        self._hidden = inputs[0]
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Losses (``cells``, and ``text`` if anything is asked), teacher-forced accuracies of cells and characters, and
+        """Losses (``cells``, and if anything is asked ``text`` and ``pointer``), their accuracies, teacher-forced, and
         ``exact_FAMILY``: the share of answers of which every character is right."""
         model = self.model
-        input_ids, labels, cells_wanted, positions, segments = (
+        input_ids, labels, cells_wanted, positions, segments, pointers = (
             tensor.to(model.device)
-            for tensor in (batch.input_ids, batch.labels, batch.cells, batch.positions, batch.segments)
-        )
+            for tensor in (
+                batch.input_ids, batch.labels, batch.cells, batch.positions, batch.segments, batch.pointers,
+            )
+        )  # fmt: skip
         features = self._features(batch)
-        cells = self.cell_head(features).view(-1, model.config.text_config.vocab_size).float()
+        cells = self.heads.cells(features).view(-1, model.config.text_config.vocab_size).float()
         target = cells_wanted.view(-1)
         weight = torch.ones(cells.shape[-1], device=cells.device)
         weight[0] = NOTHING_WEIGHT
@@ -89,15 +117,19 @@ class Reader(nn.Module):
         asked = labels[:, 1:] != IGNORED
         if asked.any():
             embeddings = model.get_input_embeddings()(input_ids)
-            pictured = (input_ids == model.config.image_token_id)[..., None]
+            pictured = input_ids == model.config.image_token_id
             hidden = model.model.language_model(
-                inputs_embeds=embeddings.masked_scatter(pictured, features.to(embeddings.dtype)),
+                inputs_embeds=embeddings.masked_scatter(pictured[..., None], features.to(embeddings.dtype)),
                 position_ids=positions, attention_mask=_additive(attention_mask(segments)), use_cache=False,
             ).last_hidden_state  # fmt: skip
             logits, wanted = model.lm_head(hidden[:, :-1][asked]).float(), labels[:, 1:][asked]
             result["text"] = F.cross_entropy(logits, wanted)
             right = logits.detach().argmax(-1) == wanted
             result["text_accuracy"] = right.float().mean()
+            known = pointers[:, 1:] != IGNORED
+            scores, pointed = self.heads.point(self._hidden, pictured)[:, :-1][known].float(), pointers[:, 1:][known]
+            result["pointer"] = F.cross_entropy(scores, pointed)
+            result["pointer_accuracy"] = (scores.argmax(-1) == pointed).float().mean()
             result |= _exact(right, asked, segments[:, 1:], batch.families)
         return result
 

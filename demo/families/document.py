@@ -158,7 +158,7 @@ def _about_table(picture: Picture, rng: Random, absent_share: float) -> Question
     if rng.random() < absent_share:
         good = rng.choice([other for other in words.GOODS if other not in goods])
         return Question(rng.choice(CELL_ASKS).format(good, header), fields.ABSENT.format(good), "absent")
-    return Question(rng.choice(CELL_ASKS).format(good, header), picture.values[f"{good}/{header}"], "cell")
+    return Question(rng.choice(CELL_ASKS).format(good, header), picture.values[f"{good}/{header}"], "cell", after=good)
 
 
 def parties(picture: Picture) -> str:

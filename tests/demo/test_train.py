@@ -82,7 +82,10 @@ def test_the_fast_reader_computes_what_the_untouched_model_does(writer, desk):
         assert torch.allclose(reader._features(batch), features, atol=1e-5)
         losses = reader(batch)
     assert losses["text"] == pytest.approx(6, abs=2)  # the log of the vocabulary, before any training
-    assert set(losses) == {"cells", "cell_accuracy", "text", "text_accuracy", "exact_waybill", "exact_board"}
+    assert losses["pointer"] == pytest.approx(8, abs=3)  # the log of the quarter columns
+    trained = {"cells", "text", "pointer"}
+    shares = {"cell_accuracy", "text_accuracy", "pointer_accuracy", "exact_waybill", "exact_board"}
+    assert set(losses) == trained | shares
 
 
 def test_cells_name_the_characters_whose_centres_they_hold(writer):
@@ -101,6 +104,19 @@ def test_tiles_name_what_they_show_and_an_overview_too_small_to_read_names_nothi
     named = [writer.tokenizer.convert_ids_to_tokens(int(i)) for i in cells[overview:].flatten() if i > 0]
     assert len(named) >= 0.9 * len(lesson.picture.glyphs)  # those in an overlap are named twice
     assert cells.shape[1] == SUBCOLUMNS
+
+
+@pytest.mark.parametrize("desk", [None, scene.DESKS[0]], ids=["plain", "overview and tiles"])
+def test_pointers_lead_to_the_character_that_is_answered(writer, desk):
+    lesson = lesson_about("waybill", 3, desk, questions=4)
+    batch = writer.batch([lesson])
+    image = writer.tokenizer.convert_tokens_to_ids("<|image|>")
+    visual = {place: number for number, place in enumerate((batch.input_ids[0] == image).nonzero().flatten().tolist())}
+    right, known = 0, batch.pointers[0] != IGNORED
+    assert known.sum() > 0.6 * (batch.labels[0] != IGNORED).sum()
+    for label, pointer in zip(batch.labels[0][known].tolist(), batch.pointers[0][known].tolist(), strict=True):
+        right += int(batch.cells[visual[pointer // SUBCOLUMNS], pointer % SUBCOLUMNS] == label)
+    assert right >= 0.97 * known.sum()  # two narrow characters can share a quarter column
 
 
 def test_padding_sees_itself_only_and_is_seen_by_nobody(writer):
