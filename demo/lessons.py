@@ -132,8 +132,9 @@ class Writer:
             write(asked + answered)
             labels += [IGNORED] * len(asked) + answered
             segments += [number] * (len(asked) + len(answered))
-            read = [seen.get(glyph, IGNORED) for glyph in sources(lesson.picture, question)]
-            pointers += [IGNORED] * len(asked) + read + [IGNORED]
+            read = sources(lesson.picture, question)
+            places = [IGNORED if glyph is None else seen.get(glyph, IGNORED) for glyph in read]
+            pointers += [IGNORED] * len(asked) + places + [IGNORED]
         return ids, labels, segments, time, tall, wide, pointers
 
     def _template(self, places: tuple[tuple[int, int], ...]) -> Template:

@@ -65,7 +65,7 @@ class Heads(nn.Module):
     def point(self, hidden: torch.Tensor, pictured: torch.Tensor) -> torch.Tensor:
         """(B, L, L * SUBCOLUMNS) scores of every quarter column for every token of ``hidden`` (B, L, hidden size)."""
         keys = self.key(hidden).unflatten(-1, (SUBCOLUMNS, POINTER_SIZE)).flatten(1, 2)
-        scores = self.query(hidden) @ keys.transpose(1, 2) * POINTER_SIZE**-0.5
+        scores: torch.Tensor = self.query(hidden) @ keys.transpose(1, 2) * POINTER_SIZE**-0.5
         nowhere = ~pictured.repeat_interleave(SUBCOLUMNS, dim=1)
         return scores.masked_fill(nowhere[:, None], -1e4)
 
