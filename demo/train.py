@@ -126,17 +126,18 @@ def layout_of(processor: Any) -> PatchLayout:
 
 
 def _produce(queue: Any, trainer: int, start: int, total: int, continued: bool) -> None:
+    """Runs until the trainer ends; a killed one must not leave us behind, waiting for it to read."""
     torch.set_num_threads(1)
+    queue.cancel_join_thread()
     for item in chain(map(pickle.dumps, training_batches(start, total, continued)), [None]):
-        while os.getppid() == trainer:  # a killed trainer must not leave us behind
+        while os.getppid() == trainer:
             try:
                 queue.put(item, timeout=5)
                 break
             except Full:
                 continue
-        else:
-            queue.cancel_join_thread()  # nobody will ever read what is still in it
-            return
+    while os.getppid() == trainer:
+        time.sleep(1)
 
 
 def prefetched(start: int, total: int, continued: bool) -> Iterator[Batch]:
