@@ -4,10 +4,11 @@ import threading
 import time
 from concurrent.futures import CancelledError, Future
 from queue import SimpleQueue
+from types import MethodType
 from typing import Any
 
 import torch
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import GenerationMixin, StoppingCriteria, StoppingCriteriaList
 
 from deployments.contract import FinishReason, Level, Usage
 from deployments.errors import DeadlineExceeded
@@ -46,6 +47,8 @@ class ReferenceEngine:
 
     def __init__(self, loaded: Loaded, clock: Clock = time.time) -> None:
         self._loaded, self._clock = loaded, clock
+        # GLM's own version gives the beams of a request with several pictures each other's (transformers 5.23).
+        loaded.model._expand_multimodal_outputs = MethodType(GenerationMixin._expand_multimodal_outputs, loaded.model)
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._running = False
         self._closed = False

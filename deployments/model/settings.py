@@ -9,6 +9,20 @@ Dtype = Literal["auto", "bfloat16", "float32"]
 Quantization = Literal["none", "nf4"]
 
 
+class RowSettings(BaseModel):
+    """The row engine's size: how many hypotheses at a time, how long each may grow, and what it keeps of pictures."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rows: int = Field(16, ge=1, description="hypotheses at a time: a beam search holds a row for each of its beams")
+    length: int = Field(2048, ge=16, description="tokens of a row: prompt, pictures included, and answer")
+    bucket: int = Field(64, ge=1, description="what the number of KV columns looked at is rounded up to")
+    prefill_tokens: int = Field(2048, ge=1, description="prompt tokens taken in per step, beside the running rows")
+    collapse: bool = Field(True, description="whether beam searches give their rows up to those who wait")
+    prefix_store_mb: int = Field(256, ge=0, description="KV of prompts up to their picture; 0: none is kept")
+    feature_store_mb: int = Field(64, ge=0, description="vision features of pictures; 0: none are kept")
+
+
 class ModelSettings(BaseModel):
     """Structure: which checkpoint, in which precision, on what.
 

@@ -1,0 +1,66 @@
+"""Who gets rows, who collapses: a pure function of what waits, what runs and how many rows are free.
+
+Rows are the currency. A request that searches with beams holds a row for each; nobody waits while somebody else holds
+spare beams. First come, first served within a priority.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A request without rows: how many it would like, and what its prefill costs."""
+
+    id: int
+    width: int
+    tokens: int
+    priority: int = 0
+    collapsible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A request that holds ``width`` rows and has generated so many tokens."""
+
+    id: int
+    width: int
+    generated: int
+    collapsible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """First ``collapse`` those, then ``admit`` these, each with its number of rows."""
+
+    collapse: tuple[int, ...] = ()
+    admit: tuple[tuple[int, int], ...] = ()
+
+
+def plan(free: int, waiting: Sequence[Waiting], running: Sequence[Running], prefill_tokens: int) -> Plan:
+    """What to do in this step.
+
+    A request gets all the rows it asks for if one is then left for each that waits behind it, else a single one. When
+    there is none, the beams that have been searched longest collapse. At most ``prefill_tokens`` of prompt are taken in
+    per step (but always one request), so that a long queue of prefills does not hold up the rows that run.
+    """
+    queue = sorted(waiting, key=lambda request: -request.priority)  # stable: first come, first served within it
+    spare = sorted((r for r in running if r.width > 1 and r.collapsible), key=lambda r: -r.generated)
+    collapse: list[int] = []
+    admit: list[tuple[int, int]] = []
+    for place, request in enumerate(queue):
+        if admit and request.tokens > prefill_tokens:
+            break
+        fewest = 1 if request.collapsible else request.width
+        while free < fewest and spare:
+            victim = spare.pop(0)
+            collapse.append(victim.id)
+            free += victim.width - 1
+        if free < fewest:
+            break
+        behind = len(queue) - place - 1
+        width = request.width if free >= request.width + behind else fewest
+        admit.append((request.id, width))
+        free -= width
+        prefill_tokens -= request.tokens
+    return Plan(tuple(collapse), tuple(admit))

@@ -1,0 +1,52 @@
+"""A request in flight: what it asked for, which rows it holds, and how far its search has come."""
+
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import torch
+
+from deployments.model.engine import EngineRequest, Generation
+from deployments.model.rows.beams import Beams, Greedy
+
+
+class Answering(Future[Generation]):
+    """A future that can still be cancelled while it runs: the engine looks at ``abandoned`` at every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.abandoned = threading.Event()
+
+    def cancel(self) -> bool:
+        self.abandoned.set()
+        return super().cancel()
+
+
+@dataclass(slots=True)
+class Sequence:
+    """``rows[i]`` holds beam ``i``; ``length`` tokens of each are in the cache.
+
+    ``delta`` turns a token's index into its rotary position. ``prefix`` is the key of the prompt up to its last picture
+    in the prefix store, and ``begin`` tokens came out of there; ``embeddings`` (tokens, hidden size) are those of the
+    rest of the prompt and ``positions`` (3, tokens) those of all of it, until it is prefilled. ``admitted`` is when it
+    got its rows; times are those of ``time.perf_counter``.
+    """
+
+    id: int
+    request: EngineRequest
+    future: Answering
+    arrived: float
+    rows: list[int] = field(default_factory=list)
+    length: int = 0
+    delta: int = 0
+    begin: int = 0
+    prefix: bytes = b""
+    embeddings: torch.Tensor | None = None
+    positions: torch.Tensor | None = None
+    admitted: float = 0.0
+    search: Greedy | Beams | None = None
+    collapsed: bool = False
+
+    @property
+    def generated(self) -> int:
+        return self.search.generated if self.search else 0

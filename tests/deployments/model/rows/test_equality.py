@@ -1,0 +1,81 @@
+"""The row engine answers, token for token, what ``model.generate`` answers to each request alone, in float32."""
+
+from itertools import product
+
+import pytest
+
+from deployments.model.rows.engine import RowEngine
+from deployments.model.settings import RowSettings
+
+from .conftest import ending_in, picture, request_to
+
+SETTINGS = RowSettings(rows=16, length=256, collapse=False)
+WIDTHS, PENALTIES = (1, 2, 3, 4, 5), (0.6, 1.0, 1.4)
+
+
+def eos_of(loaded, alone):
+    """Three tokens that answers really contain, so that hypotheses end early, late and never."""
+    texts = [alone(loaded, request_to(loaded, f"question {n}", (picture(n),), max_new_tokens=20)) for n in range(3)]
+    return sorted({text.token_ids[place] for text, place in zip(texts, (7, 11, 15), strict=True)})
+
+
+@pytest.mark.parametrize("early_stopping", [False, True], ids=["", "early stopping"])
+@pytest.mark.parametrize("length_penalty", PENALTIES)
+@pytest.mark.parametrize("beam_width", WIDTHS)
+def test_an_answer_is_that_of_generate(loaded, alone, beam_width, length_penalty, early_stopping):
+    if beam_width == 1 and (length_penalty != 1.0 or early_stopping):
+        pytest.skip("greedy search has neither")
+    loaded = ending_in(loaded, eos_of(loaded, alone))
+    search = {"beam_width": beam_width, "length_penalty": length_penalty, "early_stopping": early_stopping}
+    shown = [(), (picture(0),), (picture(1, 56, 224),), (picture(2), picture(3, 84, 56))]
+    requests = [request_to(loaded, f"question {n}", p, max_new_tokens=24, **search) for n, p in enumerate(shown)]
+    engine = RowEngine(loaded, SETTINGS)
+    futures = [engine.submit(request) for request in requests]
+    for request, future in zip(requests, futures, strict=True):
+        ours, theirs = future.result(timeout=60), alone(loaded, request)
+        assert (ours.token_ids, ours.finish_reason) == (theirs.token_ids, theirs.finish_reason)
+        assert ours.level == theirs.level
+    engine.close()
+
+
+def test_requests_of_all_kinds_at_once(loaded, alone):
+    loaded = ending_in(loaded, eos_of(loaded, alone))
+    kinds = product((1, 4, 2, 1, 3), (8, 17, 31))
+    requests = [
+        request_to(
+            loaded, f"{n}" * n, (picture(n, 56 + 28 * (n % 3)),) if n % 4 else (), beam_width=w, max_new_tokens=m
+        )
+        for n, (w, m) in enumerate(kinds)
+    ]
+    engine = RowEngine(loaded, SETTINGS)
+    answers = [future.result(timeout=120) for future in [engine.submit(request) for request in requests]]
+    assert [answer.token_ids for answer in answers] == [alone(loaded, request).token_ids for request in requests]
+    assert engine.load() == (0, 0)
+    engine.close()
+
+
+@pytest.mark.parametrize("prefill_tokens", [7, 64])
+def test_a_prompt_taken_in_by_chunks_is_answered_as_in_one(loaded, alone, prefill_tokens):
+    settings = RowSettings(rows=6, length=256, collapse=False, prefill_tokens=prefill_tokens)
+    engine = RowEngine(loaded, settings)
+    requests = [request_to(loaded, "a" * 9 * n, (picture(n),), beam_width=1 + n % 3) for n in range(5)]
+    answers = [future.result(timeout=60) for future in [engine.submit(request) for request in requests]]
+    assert [answer.token_ids for answer in answers] == [alone(loaded, request).token_ids for request in requests]
+    engine.close()
+
+
+@pytest.mark.parametrize("beam_width", [1, 4])
+def test_a_second_question_about_a_picture_is_answered_as_without_the_first(loaded, alone, beam_width):
+    requests = [
+        request_to(loaded, text, (picture(5),), beam_width=beam_width) for text in ("first", "another one", "x")
+    ]
+    with_store, without = (
+        RowEngine(loaded, RowSettings(rows=8, length=256, prefix_store_mb=mb, feature_store_mb=mb)) for mb in (8, 0)
+    )
+    for request in requests:
+        expected = alone(loaded, request).token_ids
+        assert with_store.submit(request).result(timeout=60).token_ids == expected
+        assert without.submit(request).result(timeout=60).token_ids == expected
+    assert with_store._prefiller._prefixes.hits == 2
+    with_store.close()
+    without.close()
