@@ -21,12 +21,18 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """A prompt and the pictures it speaks of. ``deadline`` is on the engine's clock; work past it is given up."""
+    """A prompt and the pictures it speaks of. ``deadline`` is on the engine's clock; work past it is given up.
+
+    A higher ``priority`` is served first. ``on_tokens`` is told, on the engine's thread, new token ids as soon as it is
+    certain that they are part of the answer: a greedy search's at each step, a beam search's when it collapses.
+    """
 
     prompt: Prompt
     pictures: tuple[Pixels, ...]
     decoding: Decoding
     deadline: float = float("inf")
+    priority: int = 0
+    on_tokens: Callable[[tuple[int, ...]], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

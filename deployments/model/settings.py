@@ -38,7 +38,11 @@ class ModelSettings(BaseModel):
     device: Device = Field("auto", description="auto: a GPU if the cluster has one, else the CPU")
     dtype: Dtype = Field("auto", description="auto: bfloat16 on a GPU, float32 on the CPU")
     quantization: Quantization = "none"
-    engine: Literal["reference"] = "reference"
+    engine: Literal["reference", "rows"] = Field(
+        "reference",
+        description="rows: continuous batching; reference: model.generate, one request at a time, the yardstick",
+    )
+    rows: RowSettings = RowSettings()
     gpu_fraction: float = Field(0.5, gt=0, le=1, description="share of one GPU that a replica's ticket takes")
     num_cpus: float = Field(0.2, ge=0, description="logical CPUs of a replica's ticket")
     threads: int = Field(0, ge=0, description="torch threads on the CPU; 0: one a core")

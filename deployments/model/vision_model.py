@@ -23,11 +23,15 @@ from deployments.model.loading import Loaded, banner, gpu_memory_mb, load
 from deployments.model.pixels import token_count
 from deployments.model.prompt import PromptWriter
 from deployments.model.reference import ReferenceEngine
+from deployments.model.rows.engine import RowEngine
 from deployments.model.settings import ModelKnobs, ModelSettings
 from deployments.preprocess.picture import Tiles, prepare
 from deployments.preprocess.settings import PreprocessKnobs
 
-ENGINES: dict[str, Callable[[Loaded, Clock], Engine]] = {"reference": ReferenceEngine}
+ENGINES: dict[str, Callable[[Loaded, ModelSettings, Clock], Engine]] = {
+    "reference": lambda loaded, _settings, clock: ReferenceEngine(loaded, clock),
+    "rows": lambda loaded, settings, clock: RowEngine(loaded, settings.rows, clock),
+}
 
 ImageLike = str | Path | bytes | Image.Image | Pixels
 
@@ -37,7 +41,7 @@ class VisionModel:
 
     def __init__(self, loaded: Loaded, settings: ModelSettings, knobs: ModelKnobs, clock: Clock = time.time) -> None:
         self.loaded, self.settings, self.knobs = loaded, settings, knobs
-        self.engine = ENGINES[settings.engine](loaded, clock)
+        self.engine = ENGINES[settings.engine](loaded, settings, clock)
 
     @classmethod
     def from_pretrained(cls, checkpoint: str | Path, knobs: ModelKnobs | None = None, **settings: Any) -> Self:

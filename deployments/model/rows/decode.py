@@ -36,9 +36,10 @@ def step(family: Family, cache: RowCache, running: Ordered[Sequence], bucket: in
         mask = torch.arange(seen, device=columns.device) <= columns[:, None]
         embeddings = family.embed(tokens[:, None], ())
         hidden = family.hidden(embeddings, positions.expand(3, -1)[..., None], mask[:, None, None], kv)
+    proposals = propose(family.logits(hidden[:, -1]), running, [sequence.rows for sequence in running])
     for sequence in running:
         sequence.length += 1
-    return propose(family.logits(hidden[:, -1]), running, [sequence.rows for sequence in running])
+    return proposals
 
 
 def propose(logits: torch.Tensor, sequences: Ordered[Sequence], rows: Ordered[Ordered[int]]) -> Proposals:

@@ -1,8 +1,11 @@
 """The row engine: one thread that admits, prefills and decodes, step by step, for as long as anybody waits."""
 
+import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from collections.abc import Sequence as Ordered
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import replace
 from itertools import count
@@ -11,12 +14,12 @@ from queue import Empty, SimpleQueue
 import torch
 
 from deployments.contract import Level, Usage
-from deployments.errors import DeadlineExceeded
+from deployments.errors import DeadlineExceeded, Overloaded
 from deployments.model.engine import Clock, EngineRequest, Generation
 from deployments.model.family import Glm
 from deployments.model.loading import Loaded
 from deployments.model.rows import decode
-from deployments.model.rows.beams import Beams, Greedy, token_ids
+from deployments.model.rows.beams import Beams, Candidate, Greedy, token_ids
 from deployments.model.rows.cache import RowCache
 from deployments.model.rows.decode import Proposals
 from deployments.model.rows.prefill import Prefiller
@@ -25,7 +28,13 @@ from deployments.model.rows.sequence import Answering, Sequence
 from deployments.model.rows.store import TensorStore
 from deployments.model.settings import RowSettings
 
+logger = logging.getLogger("ray.serve")
+
 STUCK_AFTER_S = 60.0
+MOST_FAILURES = 5
+"""So many requests that failed one after the other, with no answer between them: the device is gone."""
+
+Work = Callable[[Ordered[Sequence]], Proposals]
 
 
 class RowEngine:
@@ -50,6 +59,8 @@ class RowEngine:
         self._decoding: list[Sequence] = []
         self._free = list(range(settings.rows))
         self._closed = False
+        self.memory_errors = 0
+        self._failures = 0
         self._beat = time.monotonic()
         self._thread = threading.Thread(target=self._work, name="row-engine", daemon=True)
         self._thread.start()
@@ -70,6 +81,9 @@ class RowEngine:
             raise RuntimeError("the engine's thread has died")
         if any(self.load()) and time.monotonic() - self._beat > STUCK_AFTER_S:
             raise RuntimeError(f"the engine has not finished a step for {STUCK_AFTER_S:.0f} s")
+
+        if self._failures >= MOST_FAILURES:
+            raise RuntimeError(f"{self._failures} requests have failed one after the other")
 
     def close(self) -> None:
         """Finish what has rows, cancel what waits."""
@@ -94,12 +108,20 @@ class RowEngine:
 
     @torch.inference_mode()
     def _work(self) -> None:
-        while self._take_in():
-            self._beat = time.monotonic()
-            self._drop_abandoned()
-            self._make_room()
-            proposals = self._prefill() | self._decode()
-            self._advance(proposals)
+        try:
+            while self._take_in():
+                self._step()
+        except BaseException as fault:
+            for sequence in (*self._waiting, *self._prefilling, *self._decoding):
+                self._fail(sequence, fault)
+            raise
+
+    def _step(self) -> None:
+        """Who leaves, who comes, and one token more for everybody else."""
+        self._beat = time.monotonic()
+        self._drop_abandoned()
+        self._make_room()
+        self._advance(self._prefill() | self._decode())
 
     def _cancel_waiting(self) -> None:
         while self._waiting:
@@ -134,7 +156,13 @@ class RowEngine:
     def _make_room(self) -> None:
         """Carry out the scheduler's plan: first the collapses, then the admissions."""
         asked = [
-            Waiting(s.id, s.request.decoding.beam_width, s.request.prompt.tokens, collapsible=self._settings.collapse)
+            Waiting(
+                s.id,
+                s.request.decoding.beam_width,
+                s.request.prompt.tokens,
+                s.request.priority,
+                self._settings.collapse,
+            )
             for s in self._waiting
         ]
         held = [Running(s.id, len(s.rows), s.generated, self._settings.collapse) for s in self._decoding]
@@ -146,9 +174,9 @@ class RowEngine:
         for sequence in admitted:
             self._waiting.remove(sequence)
             self._admit(sequence, widths[sequence.id])
+        self._prefilling += admitted
         if admitted:
-            self._prefiller.begin(admitted)
-            self._prefilling += admitted
+            self._isolated(self._begin, admitted)
 
     def _admit(self, sequence: Sequence, width: int) -> None:
         self._free.sort()
@@ -163,39 +191,101 @@ class RowEngine:
         sequence.search = sequence.search.collapse()
         self._free += sequence.rows[1:]
         sequence.rows = sequence.rows[:1]
+        self._tell(sequence)
         if sequence.search.done:
             self._decoding.remove(sequence)
             self._finish(sequence)
 
     def _prefill(self) -> Proposals:
-        if not self._prefilling:
-            return {}
-        return self._prefiller.run(self._prefilling)
+        proposals: Proposals = {}
+        for group in self._prefiller.groups(self._prefilling):
+            proposals |= self._isolated(self._prefiller.run, group)
+        return proposals
 
     def _decode(self) -> Proposals:
-        if not self._decoding:
-            return {}
-        return decode.step(self._family, self._cache, self._decoding, self._settings.bucket)
+        return self._isolated(self._feed, self._decoding) if self._decoding else {}
+
+    def _begin(self, admitted: Ordered[Sequence]) -> Proposals:
+        self._prefiller.begin(admitted)
+        return {}
+
+    def _feed(self, running: Ordered[Sequence]) -> Proposals:
+        return decode.step(self._family, self._cache, running, self._settings.bucket)
+
+    def _isolated(self, work: Work, sequences: Ordered[Sequence]) -> Proposals:
+        """Do it for all of them together; if that fails, for each by itself, so that only the guilty one fails."""
+        try:
+            return work(sequences)
+        except Exception as fault:
+            logger.warning("a step of %d requests failed, each is tried by itself: %r", len(sequences), fault)
+            if isinstance(fault, torch.OutOfMemoryError):
+                self._free_memory()
+        proposals: Proposals = {}
+        for sequence in list(sequences):
+            proposals |= self._alone(work, sequence)
+        return proposals
+
+    def _alone(self, work: Work, sequence: Sequence) -> Proposals:
+        """Do it for one. Out of memory, it is tried once more without its beams and without what the stores hold."""
+        try:
+            try:
+                return work([sequence])
+            except torch.OutOfMemoryError:
+                self._free_memory()
+                self._narrow(sequence)
+                return work([sequence]) if sequence.rows else {}
+        except torch.OutOfMemoryError:
+            self._drop(sequence, Overloaded("the model is out of memory: send a smaller picture, or try again later"))
+        except Exception as fault:
+            self._failures += 1
+            self._drop(sequence, fault)
+        return {}
+
+    def _free_memory(self) -> None:
+        self.memory_errors += 1
+        self._prefiller.prefixes.clear()
+        self._prefiller.features.clear()
+        if self._loaded.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _narrow(self, sequence: Sequence) -> None:
+        if isinstance(sequence.search, Beams):
+            self._collapse(sequence)
 
     def _advance(self, proposals: Proposals) -> None:
         """Extend every search by what was proposed for it, and finish those that are done."""
         begun = [sequence for sequence in self._prefilling if sequence.id in proposals]
         self._prefilling = [sequence for sequence in self._prefilling if sequence.id not in proposals]
         self._decoding += begun
-        for sequence in list(self._decoding):
-            proposed, search = proposals[sequence.id], sequence.search
-            if isinstance(search, Beams):
-                assert not isinstance(proposed, int)
-                sources = [sequence.rows[source] for source in search.extend(proposed)]
-                if not search.done:
-                    begin = sequence.request.prompt.tokens
-                    self._cache.reorder(sequence.rows, sources, begin, sequence.length)
-            elif search is not None:
-                assert isinstance(proposed, int)
-                search.extend(proposed)
-            if search is not None and search.done:
+        for sequence in [sequence for sequence in self._decoding if sequence.id in proposals]:
+            self._extend(sequence, proposals[sequence.id])
+            assert sequence.search is not None
+            if sequence.search.done:
                 self._decoding.remove(sequence)
                 self._finish(sequence)
+
+    def _extend(self, sequence: Sequence, proposed: int | list[Candidate]) -> None:
+        search = sequence.search
+        if isinstance(search, Beams):
+            assert not isinstance(proposed, int)
+            sources = [sequence.rows[source] for source in search.extend(proposed)]
+            if not search.done:
+                self._cache.reorder(sequence.rows, sources, sequence.request.prompt.tokens, sequence.length)
+        elif search is not None:
+            assert isinstance(proposed, int)
+            search.extend(proposed)
+            self._tell(sequence)
+
+    def _tell(self, sequence: Sequence) -> None:
+        """Pass on what is new in a greedy search's answer, to whoever listens."""
+        listener, search = sequence.request.on_tokens, sequence.search
+        if listener is None or search is None:
+            return
+        ids = token_ids(search.best)[sequence.told :]
+        sequence.told += len(ids)
+        ids = tuple(token for token in ids if token not in self._loaded.eos_token_ids)
+        if ids:
+            listener(ids)
 
     def _finish(self, sequence: Sequence) -> None:
         search, prompt, now = sequence.search, sequence.request.prompt, time.perf_counter()
@@ -204,6 +294,7 @@ class RowEngine:
         stopped = bool(ids) and ids[-1] in self._loaded.eos_token_ids
         ids = ids[:-1] if stopped else ids
         self._release(sequence)
+        self._failures = 0
         _resolve(
             sequence.future,
             Generation(
@@ -220,6 +311,13 @@ class RowEngine:
     def _release(self, sequence: Sequence) -> None:
         self._free += sequence.rows
         sequence.rows = []
+
+    def _drop(self, sequence: Sequence, fault: BaseException) -> None:
+        """A running sequence cannot go on."""
+        for group in (self._prefilling, self._decoding):
+            if sequence in group:
+                group.remove(sequence)
+        self._fail(sequence, fault)
 
     def _fail(self, sequence: Sequence, fault: BaseException) -> None:
         self._release(sequence)

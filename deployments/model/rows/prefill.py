@@ -18,11 +18,11 @@ ALIKE = 0.75
 
 
 class Prefiller:
-    """Runs prompts through the model, at most ``chunk`` tokens of one at a time."""
+    """Runs prompts through the model: ``begin`` once for each, then ``run`` by chunks of at most ``chunk`` tokens."""
 
     def __init__(self, family: Family, cache: RowCache, features: TensorStore, prefixes: TensorStore, chunk: int):
         self._family, self._cache, self._chunk = family, cache, chunk
-        self._features, self._prefixes = features, prefixes
+        self.features, self.prefixes = features, prefixes
 
     def begin(self, sequences: Ordered[Sequence]) -> None:
         """Make newly admitted sequences ready to run: what is known of them restored, the rest embedded."""
@@ -45,32 +45,32 @@ class Prefiller:
             return False
         tokens = prefix_tokens(sequence.request.prompt)
         sequence.prefix = prefix_key(sequence.request.prompt, tokens, keys)
-        known = self._prefixes.get(sequence.prefix)
+        known = self.prefixes.get(sequence.prefix)
         if known is not None:
             self._cache.restore(sequence.rows[0], known)
             sequence.length = sequence.begin = tokens
         return known is not None
 
-    def run(self, sequences: Ordered[Sequence]) -> Proposals:
-        """One chunk of each of these; proposals for those whose prompt is then complete."""
-        chunks = {sequence.id: self._next_chunk(sequence) for sequence in sequences}
-        ordered = sorted(sequences, key=lambda sequence: chunks[sequence.id])
-        proposals: Proposals = {}
-        group: list[Sequence] = []
-        for sequence in ordered:
-            if group and (
-                chunks[group[0].id] < ALIKE * chunks[sequence.id] or bool(group[0].length) != bool(sequence.length)
-            ):
-                proposals |= self._run_together(group, chunks)
-                group = []
-            group.append(sequence)
-        return proposals | (self._run_together(group, chunks) if group else {})
+    def groups(self, sequences: Ordered[Sequence]) -> list[list[Sequence]]:
+        """Sequences whose next chunks are alike enough to go through the model together."""
+        groups: list[list[Sequence]] = []
+        for sequence in sorted(sequences, key=lambda sequence: (sequence.length > 0, self._next_chunk(sequence))):
+            if groups and self._are_alike(groups[-1][0], sequence):
+                groups[-1].append(sequence)
+            else:
+                groups.append([sequence])
+        return groups
+
+    def _are_alike(self, shortest: Sequence, longest: Sequence) -> bool:
+        both_fresh_or_neither = (shortest.length > 0) == (longest.length > 0)
+        return both_fresh_or_neither and self._next_chunk(shortest) >= ALIKE * self._next_chunk(longest)
 
     def _next_chunk(self, sequence: Sequence) -> int:
         return min(self._chunk, sequence.request.prompt.tokens - sequence.length)
 
-    def _run_together(self, group: list[Sequence], chunks: dict[int, int]) -> Proposals:
-        device, counts = self._cache.kv.device, [chunks[sequence.id] for sequence in group]
+    def run(self, group: Ordered[Sequence]) -> Proposals:
+        """One chunk of each of these; proposals for those whose prompt is then complete."""
+        device, counts = self._cache.kv.device, [self._next_chunk(sequence) for sequence in group]
         embeddings, positions, columns = [], [], []
         for sequence, count in zip(group, counts, strict=True):
             assert sequence.embeddings is not None
@@ -92,31 +92,38 @@ class Prefiller:
                 mask,
                 cache,
             )
+        return self._advance(group, counts, hidden)
+
+    def _advance(self, group: Ordered[Sequence], counts: Ordered[int], hidden: torch.Tensor) -> Proposals:
+        complete = [
+            place for place, (sequence, count) in enumerate(zip(group, counts, strict=True))
+            if sequence.length + count == sequence.request.prompt.tokens
+        ]  # fmt: skip
+        proposals: Proposals = {}
+        if complete:
+            last = hidden[complete, [counts[place] - 1 for place in complete]]
+            ended = [group[place] for place in complete]
+            proposals = propose(self._family.logits(last), ended, [[row] for row in range(len(ended))])
         for sequence, count in zip(group, counts, strict=True):
             sequence.length += count
-        complete = [i for i, sequence in enumerate(group) if sequence.length == sequence.request.prompt.tokens]
-        for index in complete:
-            self._finish(group[index])
-        if not complete:
-            return {}
-        last = hidden[complete, [counts[index] - 1 for index in complete]]
-        ended = [group[index] for index in complete]
-        return propose(self._family.logits(last), ended, [[place] for place in range(len(ended))])
+        for place in complete:
+            self._finish(group[place])
+        return proposals
 
     def _finish(self, sequence: Sequence) -> None:
         """Every row of the request gets the prompt, and the store its beginning."""
         self._cache.spread(sequence.rows[0], sequence.rows[1:], sequence.length)
         if sequence.prefix and not sequence.begin:
             tokens = prefix_tokens(sequence.request.prompt)
-            self._prefixes.put(sequence.prefix, self._cache.save(sequence.rows[0], tokens))
+            self.prefixes.put(sequence.prefix, self._cache.save(sequence.rows[0], tokens))
         sequence.embeddings = sequence.positions = None
 
     def _seen(self, pictures: Mapping[bytes, Pixels]) -> dict[bytes, torch.Tensor]:
         """Features by key, those of pictures not seen before computed together."""
-        known = {key: features for key in pictures if (features := self._features.get(key)) is not None}
+        known = {key: features for key in pictures if (features := self.features.get(key)) is not None}
         new = {key: picture for key, picture in pictures.items() if key not in known}
         if new:
             for key, features in zip(new, self._family.features(list(new.values())), strict=True):
                 known[key] = features
-                self._features.put(key, features)
+                self.features.put(key, features)
         return known

@@ -28,8 +28,8 @@ class Sequence:
 
     ``delta`` turns a token's index into its rotary position. ``prefix`` is the key of the prompt up to its last picture
     in the prefix store, and ``begin`` tokens came out of there; ``embeddings`` (tokens, hidden size) are those of the
-    rest of the prompt and ``positions`` (3, tokens) those of all of it, until it is prefilled. ``admitted`` is when it
-    got its rows; times are those of ``time.perf_counter``.
+    rest of the prompt and ``positions`` (3, tokens) those of all of it, until it is prefilled. ``told`` of its
+    tokens have been passed on. ``admitted`` is when it got its rows; times are those of ``time.perf_counter``.
     """
 
     id: int
@@ -45,7 +45,7 @@ class Sequence:
     positions: torch.Tensor | None = None
     admitted: float = 0.0
     search: Greedy | Beams | None = None
-    collapsed: bool = False
+    told: int = 0
 
     @property
     def generated(self) -> int:

@@ -38,6 +38,10 @@ class TensorStore:
             _, dropped = self._tensors.popitem(last=False)
             self.bytes -= dropped.nbytes
 
+    def clear(self) -> None:
+        self._tensors.clear()
+        self.bytes = 0
+
     def __len__(self) -> int:
         return len(self._tensors)
 

@@ -1,0 +1,292 @@
+"""The row engine under arrivals, collapses, cancellations, deadlines and faults."""
+
+import threading
+from concurrent.futures import CancelledError
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from deployments.contract import Level
+from deployments.errors import DeadlineExceeded, Overloaded
+from deployments.model.rows import engine as engine_module
+from deployments.model.rows.engine import RowEngine
+from deployments.model.settings import RowSettings
+
+from .conftest import picture, request_to
+
+SETTINGS = RowSettings(rows=8, length=192)
+
+
+class Stepped(RowEngine):
+    """An engine without its thread: the test takes its steps."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        super().close()
+        self._closed = False
+
+    def step(self, times=1):
+        """So many steps, as long as there is anything to do; returns how many were taken."""
+        with torch.inference_mode():
+            for taken in range(times):
+                if self._inbox.empty() and not any(self.load()):
+                    return taken
+                self._take_in()
+                self._step()
+        return times
+
+    def run(self):
+        self.step(10_000)
+
+    def close(self):
+        self.run()
+
+
+@pytest.fixture
+def stepped(loaded):
+    engine = Stepped(loaded, SETTINGS)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def engine(loaded):
+    engine = RowEngine(loaded, SETTINGS)
+    yield engine
+    engine.close()
+
+
+def all_rows_are_free(engine):
+    return sorted(engine._free) == list(range(engine._settings.rows)) and engine.load() == (0, 0)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    arrivals=st.lists(
+        st.tuples(st.integers(0, 12), st.sampled_from((1, 1, 2, 4)), st.integers(1, 14), st.integers(0, 5)),
+        min_size=1,
+        max_size=7,
+    )
+)
+def test_whenever_requests_arrive_each_is_answered_as_if_alone(loaded, alone, memory, arrivals):
+    """A hundred schedules for each of two models: (steps after the one before, beams, tokens, which question)."""
+    engine = Stepped(loaded, replace_settings(collapse=False))
+    futures = []
+    for pause, width, tokens, which in arrivals:
+        request = question(loaded, which, beam_width=width, max_new_tokens=tokens)
+        engine.step(pause)
+        futures.append((request, engine.submit(request)))
+    engine.run()
+    for request, future in futures:
+        key = (id(loaded), request.prompt.input_ids.numpy().tobytes(), request.decoding)
+        if key not in memory:
+            memory[key] = alone(loaded, request).token_ids
+        assert future.result(timeout=60).token_ids == memory[key]
+    engine.close()
+    assert all_rows_are_free(engine)
+
+
+@pytest.fixture(scope="module")
+def memory():
+    """What generate has said already."""
+    return {}
+
+
+def replace_settings(**changes):
+    return SETTINGS.model_copy(update=changes)
+
+
+def question(loaded, which, **decoding):
+    shown = (picture(which),) if which % 3 else ()
+    return request_to(loaded, f"question number {which}", shown, **decoding)
+
+
+def test_a_collapsed_search_goes_on_greedily_from_its_best_hypothesis(loaded, alone, stepped):
+    """Its first tokens are the best beam's at the collapse, the others those of a greedy search that begins with them."""
+    request = question(loaded, 1, beam_width=4, max_new_tokens=30)
+    future = stepped.submit(request)
+    stepped.step(9)
+    search = stepped._decoding[0].search
+    prefix = engine_module.token_ids(search.tips[0])
+    assert len(prefix) == search.generated > 3
+    stepped._collapse(stepped._decoding[0])
+    assert len(stepped._free) == SETTINGS.rows - 1
+    stepped.run()
+    answer = future.result(timeout=60)
+    assert answer.level == Level.FAST
+    assert answer.token_ids[: len(prefix)] == prefix
+    assert answer.token_ids == greedy_from(loaded, alone, request, prefix)
+
+
+def greedy_from(loaded, alone, request, prefix):
+    """What generate continues with after the prompt and these tokens."""
+    prompt, ids = request.prompt, torch.tensor([prefix])
+    longer = replace(
+        prompt,
+        input_ids=torch.cat([prompt.input_ids, ids], 1),
+        mm_token_type_ids=torch.cat([prompt.mm_token_type_ids, torch.zeros_like(ids)], 1),
+    )
+    decoding = replace(request.decoding, beam_width=1, max_new_tokens=request.decoding.max_new_tokens - len(prefix))
+    return prefix + alone(loaded, replace(request, prompt=longer, decoding=decoding)).token_ids
+
+
+def test_a_newcomer_gets_rows_in_the_next_step_though_beams_hold_them_all(loaded, stepped):
+    holders = [stepped.submit(question(loaded, n, beam_width=4, max_new_tokens=40)) for n in (1, 2)]
+    stepped.step(4)
+    assert not stepped._free
+    newcomer = stepped.submit(question(loaded, 4, max_new_tokens=2))
+    stepped.step(2)
+    assert newcomer.result(timeout=0).level == Level.FAST  # two tokens in two steps
+    stepped.run()
+    assert sorted(future.result(timeout=60).level for future in holders) == [Level.FAST, Level.FULL]
+
+
+def test_more_beam_searches_than_rows_are_all_answered(loaded, engine):
+    futures = [engine.submit(question(loaded, n % 6, beam_width=4)) for n in range(40)]
+    assert all(future.result(timeout=120).token_ids for future in futures)
+    assert all_rows_are_free(engine)
+
+
+def test_a_cancelled_request_gives_its_rows_back_at_the_next_step(loaded, stepped):
+    gone = stepped.submit(question(loaded, 1, beam_width=4, max_new_tokens=100))
+    other = stepped.submit(question(loaded, 2, max_new_tokens=20))
+    stepped.step(5)
+    gone.cancel()
+    stepped.step(2)
+    assert len(stepped._free) == SETTINGS.rows - 1
+    stepped.run()
+    with pytest.raises(CancelledError):
+        gone.result(timeout=60)
+    assert len(other.result(timeout=60).token_ids) == 20
+
+
+def test_past_its_deadline_a_request_ends_waiting_or_running(loaded):
+    now = [0.0]
+    engine = Stepped(loaded, SETTINGS, clock=lambda: now[0])
+    running = engine.submit(replace(question(loaded, 1, max_new_tokens=100), deadline=5.0))
+    engine.step(4)
+    now[0] = 6.0
+    late = engine.submit(replace(question(loaded, 2), deadline=5.5))
+    engine.step()
+    for future in (running, late):
+        with pytest.raises(DeadlineExceeded):
+            future.result(timeout=60)
+    engine.close()
+    assert all_rows_are_free(engine)
+
+
+def test_a_prompt_that_fills_a_row_is_refused_with_the_figures(loaded, engine):
+    with pytest.raises(ValueError, match=r"prompt has \d+ tokens, a row of the engine 192"):
+        engine.submit(request_to(loaded, "long " * 60))
+
+
+def test_an_answer_ends_where_its_row_does(loaded, engine):
+    request = request_to(loaded, "long " * 20, max_new_tokens=1000)
+    answer = engine.submit(request).result(timeout=60)
+    assert answer.finish_reason == "length"
+    assert request.prompt.tokens + len(answer.token_ids) == SETTINGS.length
+
+
+def test_one_that_cannot_be_prefilled_fails_alone(loaded, stepped):
+    """Its picture does not fit its prompt: the batch it came with is answered."""
+    good = [stepped.submit(question(loaded, 1))]
+    poisoned = stepped.submit(replace(question(loaded, 4), pictures=(picture(4, 28, 28),)))
+    good.append(stepped.submit(question(loaded, 2)))
+    stepped.run()
+    with pytest.raises(RuntimeError, match="must match"):
+        poisoned.result(timeout=60)
+    assert all(future.result(timeout=60).token_ids for future in good)
+
+
+def test_out_of_memory_the_request_is_tried_again_without_beams(loaded, engine, monkeypatch):
+    real, failures = engine._prefiller.run, [2]
+
+    def failing(group):
+        if failures[0]:
+            failures[0] -= 1
+            raise torch.OutOfMemoryError("injected")
+        return real(group)
+
+    monkeypatch.setattr(engine._prefiller, "run", failing)
+    answer = engine.submit(question(loaded, 1, beam_width=4)).result(timeout=60)
+    assert answer.level == Level.FAST
+    assert engine.memory_errors == 2
+    assert engine.submit(question(loaded, 1, beam_width=4)).result(timeout=60).level == Level.FULL
+    assert all_rows_are_free(engine)
+
+
+def test_out_of_memory_for_good_it_is_refused_and_the_engine_lives(loaded, engine, monkeypatch):
+    def failing(_family, _cache, running, _bucket):
+        if any(len(sequence.request.prompt.input_ids[0]) > 90 for sequence in running):
+            raise torch.OutOfMemoryError("injected")
+        return real(_family, _cache, running, _bucket)
+
+    real = engine_module.decode.step
+    monkeypatch.setattr(engine_module.decode, "step", failing)
+    small, large = (engine.submit(request_to(loaded, "q" * n, beam_width=4)) for n in (3, 90))
+    with pytest.raises(Overloaded, match="out of memory"):
+        large.result(timeout=60)
+    assert small.result(timeout=60).token_ids
+    assert all_rows_are_free(engine)
+
+
+def test_an_engine_that_fails_every_request_says_so(loaded, engine, monkeypatch):
+    def failing(*_):
+        raise RuntimeError("device-side assert")
+
+    monkeypatch.setattr(engine_module.decode, "step", failing)
+    for _ in range(engine_module.MOST_FAILURES):
+        engine.check()
+        with pytest.raises(RuntimeError, match="device-side assert"):
+            engine.submit(question(loaded, 1)).result(timeout=60)
+    with pytest.raises(RuntimeError, match="5 requests have failed"):
+        engine.check()
+
+
+def test_an_engine_whose_thread_dies_fails_what_it_holds_and_says_so(loaded, monkeypatch):
+    engine = RowEngine(loaded, SETTINGS)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    monkeypatch.setattr(engine, "_advance", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        engine.submit(question(loaded, 1)).result(timeout=60)
+    engine._thread.join(timeout=60)
+    with pytest.raises(RuntimeError, match="died"):
+        engine.check()
+
+
+def test_a_greedy_answer_is_told_as_it_comes(loaded, engine):
+    told = []
+    request = replace(question(loaded, 1, max_new_tokens=9), on_tokens=told.append)
+    answer = engine.submit(request).result(timeout=60)
+    assert [len(ids) for ids in told] == [1] * 9
+    assert sum(told, ()) == answer.token_ids
+
+
+def test_a_beam_search_is_told_from_its_collapse_on(loaded, stepped):
+    told = []
+    request = replace(question(loaded, 1, beam_width=4, max_new_tokens=20), on_tokens=told.append)
+    future = stepped.submit(request)
+    stepped.step(5)
+    assert told == []
+    stepped._collapse(stepped._decoding[0])
+    stepped.run()
+    answer = future.result(timeout=60)
+    assert len(told[0]) > 3
+    assert {len(ids) for ids in told[1:]} == {1}
+    assert sum(told, ()) == answer.token_ids
+
+
+def test_a_closed_engine_finishes_what_runs_and_cancels_what_waits(loaded):
+    engine = Stepped(loaded, SETTINGS.model_copy(update={"rows": 1}))
+    running, waiting = (engine.submit(question(loaded, 1)) for _ in range(2))
+    engine.step(2)
+    engine._closed = True
+    engine.close()
+    assert running.result(timeout=60).token_ids
+    with pytest.raises(CancelledError):
+        waiting.result(timeout=60)
+    with pytest.raises(RuntimeError, match="closed"):
+        engine.submit(question(loaded, 1))
