@@ -27,11 +27,27 @@ class KVShape:
         return 2 * self.layers * self.kv_heads * self.head_dim * dtype.itemsize
 
 
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """The sizes of a model that its working memory depends on."""
+
+    hidden: int
+    intermediate: int
+    vocabulary: int
+    vision_hidden: int
+    vision_intermediate: int
+    largest_weight: int
+    """Values of the largest quantized matrix, which is dequantized whole where no fused kernel runs."""
+
+
 class Family(Protocol):
     """A model taken apart into the steps that the row engine runs."""
 
     @property
     def kv_shape(self) -> KVShape: ...
+
+    @property
+    def widths(self) -> Widths: ...
 
     def features(self, pictures: Sequence[Pixels]) -> list[torch.Tensor]:
         """(visual tokens, hidden size) of each picture, computed together."""
@@ -72,6 +88,18 @@ class Glm:
             layers=text.num_hidden_layers,
             kv_heads=text.num_key_value_heads,
             head_dim=text.hidden_size // text.num_attention_heads,
+        )
+
+    @property
+    def widths(self) -> Widths:
+        text, vision = self._model.config.text_config, self._model.config.vision_config
+        return Widths(
+            hidden=text.hidden_size,
+            intermediate=text.intermediate_size,
+            vocabulary=text.vocab_size,
+            vision_hidden=vision.hidden_size,
+            vision_intermediate=vision.out_hidden_size,  # transformers builds the blocks' MLP with this one
+            largest_weight=2 * text.intermediate_size * text.hidden_size,
         )
 
     def features(self, pictures: Sequence[Pixels]) -> list[torch.Tensor]:

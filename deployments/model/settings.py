@@ -20,6 +20,7 @@ class RowSettings(BaseModel):
     prefill_tokens: int = Field(2048, ge=1, description="prompt tokens taken in per step, beside the running rows")
     collapse: bool = Field(True, description="whether beam searches give their rows up to those who wait")
     prefix_store_mb: int = Field(256, ge=0, description="KV of prompts up to their picture; 0: none is kept")
+    cuda_graphs: bool = Field(True, description="replay decode steps from CUDA graphs, captured at start; GPU only")
     feature_store_mb: int = Field(64, ge=0, description="vision features of pictures; 0: none are kept")
 
 

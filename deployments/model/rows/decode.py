@@ -6,6 +6,8 @@ One host-to-device and one device-to-host transfer a step, whatever the number o
 from collections import defaultdict
 from collections.abc import Iterator
 from collections.abc import Sequence as Ordered
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,10 +21,36 @@ Proposals = dict[int, int | list[Candidate]]
 """By sequence id: the most probable next token of a greedy search, or the candidates of a beam search."""
 
 
-def step(family: Family, cache: RowCache, running: Ordered[Sequence], bucket: int) -> Proposals:
+class Forward(Protocol):
+    def __call__(self, fed: torch.Tensor, seen: int) -> torch.Tensor:
+        """Logits (rows, vocabulary) after one token of each row.
+
+        ``fed`` is int64 (3, rows) on the device: token id, column of the cache to write to, rotary position. Every row
+        looks at the first ``seen`` columns, up to its own.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EagerForward:
+    """The forward as it is."""
+
+    family: Family
+    cache: RowCache
+
+    def __call__(self, fed: torch.Tensor, seen: int) -> torch.Tensor:
+        tokens, columns, positions = fed
+        with self.cache.writing(Decode(columns, seen)) as kv:
+            mask = torch.arange(seen, device=fed.device) <= columns[:, None]
+            embeddings = self.family.embed(tokens[:, None], ())
+            hidden = self.family.hidden(embeddings, positions.expand(3, -1)[..., None], mask[:, None, None], kv)
+        return self.family.logits(hidden[:, -1])
+
+
+def step(forward: Forward, cache: RowCache, running: Ordered[Sequence], bucket: int) -> Proposals:
     """Feed every running row its last token. ``bucket`` is what the number of columns looked at is rounded up to."""
     count = 1 + max(row for sequence in running for row in sequence.rows)
-    fed = np.zeros((3, count), np.int64)  # token, column, rotary position
+    fed = np.zeros((3, count), np.int64)
     fed[1] = cache.length  # a row that does not run writes where nobody reads
     for sequence in running:
         assert sequence.search is not None
@@ -31,12 +59,8 @@ def step(family: Family, cache: RowCache, running: Ordered[Sequence], bucket: in
             fed[:, row] = tip.token_id, sequence.length, sequence.length + sequence.delta
     longest = 1 + max(sequence.length for sequence in running)
     seen = min(cache.length, -(-longest // bucket) * bucket)
-    tokens, columns, positions = torch.from_numpy(fed).to(cache.kv.device)
-    with cache.writing(Decode(columns, seen)) as kv:
-        mask = torch.arange(seen, device=columns.device) <= columns[:, None]
-        embeddings = family.embed(tokens[:, None], ())
-        hidden = family.hidden(embeddings, positions.expand(3, -1)[..., None], mask[:, None, None], kv)
-    proposals = propose(family.logits(hidden[:, -1]), running, [sequence.rows for sequence in running])
+    logits = forward(torch.from_numpy(fed).to(cache.kv.device), seen)
+    proposals = propose(logits, running, [sequence.rows for sequence in running])
     for sequence in running:
         sequence.length += 1
     return proposals

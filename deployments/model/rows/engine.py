@@ -21,7 +21,8 @@ from deployments.model.loading import Loaded
 from deployments.model.rows import decode
 from deployments.model.rows.beams import Beams, Candidate, Greedy, token_ids
 from deployments.model.rows.cache import RowCache
-from deployments.model.rows.decode import Proposals
+from deployments.model.rows.decode import EagerForward, Forward, Proposals
+from deployments.model.rows.graphs import GraphedForward
 from deployments.model.rows.prefill import Prefiller
 from deployments.model.rows.scheduler import Running, Waiting, plan
 from deployments.model.rows.sequence import Answering, Sequence
@@ -52,6 +53,7 @@ class RowEngine:
             prefixes=TensorStore(settings.prefix_store_mb * 2**20),
             chunk=settings.prefill_tokens,
         )
+        self._forward = self._decode_forward()
         self._inbox: SimpleQueue[Sequence | None] = SimpleQueue()
         self._ids = count()
         self._waiting: deque[Sequence] = deque()
@@ -90,6 +92,15 @@ class RowEngine:
         self._closed = True
         self._inbox.put(None)
         self._thread.join(timeout=60)
+
+    @torch.inference_mode()
+    def _decode_forward(self) -> Forward:
+        eager = EagerForward(self._family, self._cache)
+        if self._loaded.device.type != "cuda" or not self._settings.cuda_graphs:
+            return eager
+        graphed = GraphedForward(eager, self._cache, self._settings.bucket)
+        graphed.capture()
+        return graphed
 
     def _fitted(self, request: EngineRequest) -> EngineRequest:
         """The request within the length of a row. Raises ValueError when not even its prompt fits."""
@@ -210,7 +221,7 @@ class RowEngine:
         return {}
 
     def _feed(self, running: Ordered[Sequence]) -> Proposals:
-        return decode.step(self._family, self._cache, running, self._settings.bucket)
+        return decode.step(self._forward, self._cache, running, self._settings.bucket)
 
     def _isolated(self, work: Work, sequences: Ordered[Sequence]) -> Proposals:
         """Do it for all of them together; if that fails, for each by itself, so that only the guilty one fails."""

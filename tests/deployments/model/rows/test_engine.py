@@ -219,10 +219,10 @@ def test_out_of_memory_the_request_is_tried_again_without_beams(loaded, engine, 
 
 
 def test_out_of_memory_for_good_it_is_refused_and_the_engine_lives(loaded, engine, monkeypatch):
-    def failing(_family, _cache, running, _bucket):
+    def failing(forward, cache, running, bucket):
         if any(len(sequence.request.prompt.input_ids[0]) > 90 for sequence in running):
             raise torch.OutOfMemoryError("injected")
-        return real(_family, _cache, running, _bucket)
+        return real(forward, cache, running, bucket)
 
     real = engine_module.decode.step
     monkeypatch.setattr(engine_module.decode, "step", failing)
