@@ -10,7 +10,6 @@
     │   ├── BodyTooLarge             413 body_too_large
     │   ├── UnsupportedMediaType     415 unsupported_media_type
     │   ├── UnsupportedParameter     400 unsupported_parameter
-    │   ├── StreamUnsupported        400 stream_unsupported
     │   ├── QuestionEmpty            400 question_empty
     │   ├── QuestionTooLong          400 question_too_long
     │   └── ImageError               400 image_invalid          the picture is missing or cannot be used
@@ -79,10 +78,6 @@ class UnsupportedMediaType(RequestError):
 
 class UnsupportedParameter(RequestError):
     code = "unsupported_parameter"
-
-
-class StreamUnsupported(RequestError):
-    code = "stream_unsupported"
 
 
 class QuestionEmpty(RequestError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,6 +52,14 @@ class RemoteModel:
 
     async def answer(self, prepared: Prepared, question: Question) -> Answer:
         return cast(Answer, await _called("the model", self._handle.answer.remote(prepared, question)))
+
+    async def stream(self, prepared: Prepared, question: Question) -> AsyncGenerator[str | Answer]:
+        items = aiter(self._handle.options(stream=True).stream.remote(prepared, question))
+        while True:
+            try:
+                yield cast(str | Answer, await _called("the model", anext(items)))
+            except StopAsyncIteration:
+                return
 
     async def info(self) -> ModelInfo:
         return cast(ModelInfo, await _called("the model", self._handle.info.remote()))

@@ -19,10 +19,10 @@ from deployments.errors import (
     ImageUrlUnsupported,
     NotFound,
     RequestError,
-    StreamUnsupported,
     TooManyImages,
     UnsupportedParameter,
 )
+from deployments.ingress.events import Event, event_stream
 from deployments.ingress.pipeline import Ask, Pipeline, Reply
 
 router = APIRouter()
@@ -50,6 +50,10 @@ class Message(BaseModel):
     content: str | list[Part] | None = None
 
 
+class StreamOptions(BaseModel):
+    include_usage: bool = False
+
+
 class ChatRequest(BaseModel):
     """The parts of OpenAI's chat request that mean something here; sampling parameters and the like are ignored."""
 
@@ -60,6 +64,7 @@ class ChatRequest(BaseModel):
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
     stream: bool | None = False
+    stream_options: StreamOptions | None = None
     n: int | None = 1
     tools: list[Any] | None = None
     logprobs: bool | None = False
@@ -72,8 +77,11 @@ async def chat_completions(request: Request, body: ChatRequest) -> Response:
     _check_parameters(body, pipeline.model_name)
     text, image = question_of(body.messages)
     max_new_tokens = body.max_completion_tokens or body.max_tokens
-    reply = await pipeline.ask(Ask(request.state.request_id, image, text, max_new_tokens, on_overload="error"))
-    return JSONResponse(_completion(reply))
+    asked = Ask(request.state.request_id, image, text, max_new_tokens, on_overload="error")
+    if body.stream:
+        chunks = Chunks(asked.request_id, pipeline.model_name, body.stream_options or StreamOptions())
+        return await event_stream(pipeline.stream(asked), asked.request_id, chunks.of)
+    return JSONResponse(_completion(await pipeline.ask(asked)))
 
 
 @router.get("/v1/models")
@@ -119,16 +127,45 @@ def decode_data_uri(uri: str) -> bytes:
 def _check_parameters(body: ChatRequest, served: str) -> None:
     if body.model != served:
         raise NotFound(f"model {body.model} is not served here; {served} is")
-    if body.stream:
-        raise StreamUnsupported("answers are not streamed yet: leave `stream` out")
     unsupported = {"n": (body.n or 1) > 1, "tools": bool(body.tools), "logprobs": bool(body.logprobs)}
     for name, given in unsupported.items():
         if given:
             raise UnsupportedParameter(f"the parameter `{name}` is not supported: leave it out")
 
 
-def _completion(reply: Reply) -> dict[str, Any]:
+class Chunks:
+    """What comes of a stream as OpenAI's chunks: the role, the text, the end, and the usage if it was asked for."""
+
+    def __init__(self, request_id: str, model: str, options: StreamOptions) -> None:
+        self._head = {"id": f"chatcmpl-{request_id}", "object": "chat.completion.chunk", "created": int(time.time()),
+                      "model": model}  # fmt: skip
+        self._options, self._begun = options, False
+
+    def of(self, item: str | Reply) -> list[Event]:
+        opening = [] if self._begun else [self._chunk({"role": "assistant", "content": ""})]
+        self._begun = True
+        if isinstance(item, str):
+            return [*opening, self._chunk({"content": item})]
+        ending = [self._chunk({}, item.finish_reason)]
+        if self._options.include_usage:
+            ending.append({**self._head, "choices": [], "usage": _usage(item)})
+        return [*opening, *ending]
+
+    def _chunk(self, delta: dict[str, str], finish_reason: str | None = None) -> Event:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return {**self._head, "choices": [choice]} | ({"usage": None} if self._options.include_usage else {})
+
+
+def _usage(reply: Reply) -> dict[str, int]:
     usage = reply.usage
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }
+
+
+def _completion(reply: Reply) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{reply.request_id}",
         "object": "chat.completion",
@@ -142,9 +179,5 @@ def _completion(reply: Reply) -> dict[str, Any]:
                 "finish_reason": reply.finish_reason,
             }
         ],
-        "usage": {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        },
+        "usage": _usage(reply),
     }

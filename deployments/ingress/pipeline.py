@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -40,6 +41,10 @@ class Preprocessor(Protocol):
 class Model(Protocol):
     async def answer(self, prepared: Prepared, question: Question) -> Answer:
         """Raises PixelsLost, DeadlineExceeded, EmptyAnswer, Overloaded, Unavailable."""
+        ...
+
+    def stream(self, prepared: Prepared, question: Question) -> AsyncGenerator[str | Answer]:
+        """The answer's text as it comes, then the answer; raises what ``answer`` raises."""
         ...
 
     async def info(self) -> ModelInfo: ...
@@ -95,21 +100,26 @@ class Pipeline:
 
     async def ask(self, ask: Ask) -> Reply:
         """The answer, or under overload the holding reply. Raises TuwenError; either way the record is kept."""
-        knobs, began, work = self.knobs, self._clock(), _Work()
+        knobs, work = self.knobs, _Work(self._clock())
         try:
             self._check(ask, knobs)
-            await self._within_deadline(ask, began + knobs.request_timeout_s, work)
-            reply = self._reply(ask, work, self._timing(began, work))
-        except Overloaded as overload:
-            wait_s = overload.retry_after_s or knobs.retry_after_s
-            if ask.on_overload == "error":
-                message = f"the service is busy: ask again in {wait_s:g} s"
-                raise await self._failed(ask, Overloaded(message, wait_s), began, work) from overload
-            reply = self._holding(ask, knobs, wait_s, self._timing(began, work))
+            await self._within_deadline(ask, work.began + knobs.request_timeout_s, work)
         except TuwenError as error:
-            raise await self._failed(ask, error, began, work) from error
-        await self.records.put(_record(reply, work.prepared, began))
-        return reply
+            return await self._refused(ask, error, knobs, work)
+        return await self._answered(ask, work)
+
+    async def stream(self, ask: Ask) -> AsyncGenerator[str | Reply]:
+        """The answer's text as it comes, then the whole reply; else as ``ask``."""
+        knobs, work = self.knobs, _Work(self._clock())
+        try:
+            self._check(ask, knobs)
+            async with aclosing(self._streamed(ask, work.began + knobs.request_timeout_s, work)) as texts:
+                async for text in texts:
+                    yield text
+        except TuwenError as error:
+            yield await self._refused(ask, error, knobs, work)
+            return
+        yield await self._answered(ask, work)
 
     async def info(self) -> ModelInfo:
         """What the model serves with. While the model is only busy, its last word stands.
@@ -126,26 +136,54 @@ class Pipeline:
         return self._info
 
     async def _within_deadline(self, ask: Ask, deadline: float, work: "_Work") -> None:
+        question = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                async with self._time_left(deadline):
+                    work.prepared = await self._preprocessor.prepare(ask.image)
+                    work.answer = await self._model.answer(work.prepared, question)
+                self._model_heard = self._clock()
+                return
+            except Unavailable as fault:
+                self._try_again(ask, fault, attempt)
+
+    async def _streamed(self, ask: Ask, deadline: float, work: "_Work") -> AsyncGenerator[str]:
+        """Texts until ``work`` has the answer. Once something has been said, nothing is tried again."""
+        question, said = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline), False
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                async with self._time_left(deadline):
+                    work.prepared = await self._preprocessor.prepare(ask.image)
+                async with aclosing(self._model.stream(work.prepared, question)) as items:
+                    while work.answer is None:
+                        async with self._time_left(deadline):
+                            item = await anext(items)
+                        self._model_heard = self._clock()
+                        if isinstance(item, Answer):
+                            work.answer = item
+                        else:
+                            said = True
+                            yield item
+                return
+            except Unavailable as fault:
+                self._try_again(ask, fault, ATTEMPTS if said else attempt)
+
+    @asynccontextmanager
+    async def _time_left(self, deadline: float) -> AsyncGenerator[None]:
         try:
             async with asyncio.timeout(deadline - self._clock()):
-                await self._attempts(ask, deadline, work)
+                yield
         except TimeoutError as late:
             raise DeadlineExceeded(
                 f"no answer within {self.knobs.request_timeout_s:g} s: ask again, with a smaller picture if you can"
             ) from late
 
-    async def _attempts(self, ask: Ask, deadline: float, work: "_Work") -> None:
-        question = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline)
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                work.prepared = await self._preprocessor.prepare(ask.image)
-                work.answer = await self._model.answer(work.prepared, question)
-                self._model_heard = self._clock()
-                return
-            except Unavailable as fault:
-                if attempt == ATTEMPTS:
-                    raise
-                logger.warning("request %s: %s; trying once more", ask.request_id, fault)
+    @staticmethod
+    def _try_again(ask: Ask, fault: Unavailable, attempt: int) -> None:
+        """Raises the fault when it was the last attempt."""
+        if attempt == ATTEMPTS:
+            raise fault
+        logger.warning("request %s: %s; trying once more", ask.request_id, fault)
 
     @staticmethod
     def _check(ask: Ask, knobs: IngressKnobs) -> None:
@@ -160,21 +198,40 @@ class Pipeline:
                 f"the question has {len(ask.text)} characters, more than the {knobs.max_question_chars} allowed"
             )
 
-    def _timing(self, began: float, work: "_Work") -> Timing:
-        total = round((self._clock() - began) * 1e3)
+    def _timing(self, work: "_Work") -> Timing:
+        total = round((self._clock() - work.began) * 1e3)
         preprocess = round(work.prepared.preprocess_ms) if work.prepared else 0
         generate = round(work.answer.generate_ms) if work.answer else 0
         return Timing(0, preprocess, max(0, total - preprocess - generate), generate, total)
 
-    def _reply(self, ask: Ask, work: "_Work", timing: Timing) -> Reply:
+    async def _answered(self, ask: Ask, work: "_Work") -> Reply:
+        reply = self._reply(ask, work)
+        await self.records.put(_record(reply, work))
+        return reply
+
+    async def _refused(self, ask: Ask, error: TuwenError, knobs: IngressKnobs, work: "_Work") -> Reply:
+        """The holding reply for an overload, unless its caller wants an error. Raises any other error."""
+        if isinstance(error, Overloaded):
+            wait_s = error.retry_after_s or knobs.retry_after_s
+            if ask.on_overload == "answer":
+                reply = self._holding(ask, knobs, wait_s, self._timing(work))
+                await self.records.put(_record(reply, work))
+                return reply
+            error = Overloaded(f"the service is busy: ask again in {wait_s:g} s", wait_s)
+        timing = self._timing(work)
+        failed = Record(ask.request_id, work.began, error.status, self.model_name, timing, error=error.code)
+        await self.records.put(failed)
+        raise error
+
+    def _reply(self, ask: Ask, work: "_Work") -> Reply:
         answer, prepared = work.answer, work.prepared
-        assert answer is not None, "_attempts returns only with an answer"
+        assert answer is not None, "whoever asks the model comes back with an answer"
         assert prepared is not None, "and an answer needs a prepared picture"
         return Reply(
             request_id=ask.request_id,
             answer=answer.text,
             level=answer.level,
-            timing_ms=timing,
+            timing_ms=self._timing(work),
             model=self.model_name,
             finish_reason=answer.finish_reason,
             usage=answer.usage,
@@ -185,24 +242,21 @@ class Pipeline:
     def _holding(self, ask: Ask, knobs: IngressKnobs, wait_s: float, timing: Timing) -> Reply:
         return Reply(ask.request_id, knobs.holding_text, Level.HOLDING, timing, self.model_name, retry_after_s=wait_s)
 
-    async def _failed(self, ask: Ask, error: TuwenError, began: float, work: "_Work") -> TuwenError:
-        timing = self._timing(began, work)
-        await self.records.put(Record(ask.request_id, began, error.status, self.model_name, timing, error=error.code))
-        return error
-
 
 @dataclass(slots=True)
 class _Work:
-    """What has been got so far; the timing of a failure tells how far it came."""
+    """When it began and what has been got so far; the timing of a failure tells how far it came."""
 
+    began: float
     prepared: Prepared | None = None
     answer: Answer | None = None
 
 
-def _record(reply: Reply, prepared: Prepared | None, began: float) -> Record:
+def _record(reply: Reply, work: _Work) -> Record:
+    prepared = work.prepared
     return Record(
         request_id=reply.request_id,
-        created=began,
+        created=work.began,
         status=200,
         model=reply.model,
         timing_ms=reply.timing_ms,

@@ -1,6 +1,7 @@
 """The one JSON shape of every failure."""
 
 import math
+from typing import Any
 
 from starlette.responses import JSONResponse
 
@@ -12,5 +13,8 @@ def error_response(request_id: str, error: TuwenError) -> JSONResponse:
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
-    body = {"code": error.code, "message": error.message, "request_id": request_id}
-    return JSONResponse({"error": body}, status_code=error.status, headers=headers)
+    return JSONResponse(error_body(request_id, error), status_code=error.status, headers=headers)
+
+
+def error_body(request_id: str, error: TuwenError) -> dict[str, Any]:
+    return {"error": {"code": error.code, "message": error.message, "request_id": request_id}}

@@ -11,10 +11,10 @@ from deployments.errors import (
     ImageMissing,
     ImageUrlUnsupported,
     NotFound,
-    StreamUnsupported,
     TuwenError,
     UnsupportedMediaType,
 )
+from deployments.ingress.events import Event, event_stream
 from deployments.ingress.pipeline import Ask, OnOverload, Pipeline, Reply
 from deployments.preprocess.settings import FORMATS
 
@@ -54,15 +54,20 @@ async def ask(
     image_url: Annotated[str | None, Form(description="the picture's address (not yet)")] = None,
     question: Annotated[str, Form(description="what to say about it")] = "",
     max_new_tokens: Annotated[int | None, Form(ge=1, description="longest answer, in tokens")] = None,
-    stream: Annotated[bool, Form(description="server-sent events (not yet)")] = False,
+    stream: Annotated[bool, Form(description="the answer as it comes, as server-sent events")] = False,
     on_overload: Annotated[OnOverload, Form(description="holding reply, or error 429")] = "answer",
 ) -> Response:
-    """Answer a question about a picture."""
-    if stream:
-        raise StreamUnsupported("answers are not streamed yet: leave `stream` out")
+    """Answer a question about a picture.
+
+    With `stream`, events `{"delta": text}` as the answer comes, then the whole reply, then `[DONE]`.
+    """
     if image_url is not None:
         raise ImageUrlUnsupported("pictures by address are not fetched yet: upload the file in the field `image`")
-    return await _answered(request, await uploaded(image), question, max_new_tokens, on_overload)
+    asked = Ask(request.state.request_id, await uploaded(image), unix_lines(question), max_new_tokens, on_overload)
+    if stream:
+        pipeline: Pipeline = request.app.state.pipeline
+        return await event_stream(pipeline.stream(asked), asked.request_id, _events)
+    return await _answered(request, asked)
 
 
 @router.post("/chat", response_model=Reply, dependencies=[Depends(demand_form)])
@@ -72,7 +77,7 @@ async def chat(
     text: Annotated[str, Form(description="the customer's words")] = "",
 ) -> Response:
     """The customer-service form of ``/v1/ask``."""
-    return await _answered(request, await uploaded(image), text, None, "answer")
+    return await _answered(request, Ask(request.state.request_id, await uploaded(image), unix_lines(text)))
 
 
 @router.get("/v1/requests/{request_id}")
@@ -120,9 +125,10 @@ def _limits(pipeline: Pipeline) -> Mapping[str, Any]:
     }
 
 
-async def _answered(
-    request: Request, image: bytes, text: str, max_new_tokens: int | None, on_overload: OnOverload
-) -> Response:
+async def _answered(request: Request, asked: Ask) -> Response:
     pipeline: Pipeline = request.app.state.pipeline
-    reply = await pipeline.ask(Ask(request.state.request_id, image, unix_lines(text), max_new_tokens, on_overload))
-    return JSONResponse(answer_body(reply))
+    return JSONResponse(answer_body(await pipeline.ask(asked)))
+
+
+def _events(item: str | Reply) -> list[Event]:
+    return [{"delta": item} if isinstance(item, str) else answer_body(item)]

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import os
-from typing import Any
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any
 
 from ray.exceptions import ObjectLostError, OwnerDiedError
 
@@ -11,6 +12,9 @@ from deployments.contract import Answer, Level, Load, ModelInfo, Pixels, Place, 
 from deployments.errors import EmptyAnswer, PixelsLost, TuwenError
 from deployments.model.answer_text import clean
 from deployments.model.settings import ModelKnobs, ModelSettings
+
+if TYPE_CHECKING:
+    from deployments.model.engine import Generation
 
 logger = logging.getLogger("ray.serve")
 
@@ -40,6 +44,15 @@ class Model:
         except TuwenError as error:
             return error
 
+    async def stream(self, prepared: Prepared, question: Question) -> AsyncGenerator[str | Answer | TuwenError]:
+        """The answer's text as it comes, then the whole answer, or the error as ``answer`` gives it."""
+        try:
+            pictures = await self._pixels(prepared)
+            async for item in self._streamed(pictures, prepared.places, question):
+                yield item
+        except TuwenError as error:
+            yield error
+
     def info(self) -> ModelInfo:
         return self._model.info()
 
@@ -61,7 +74,34 @@ class Model:
         future = self._model.submit(
             pictures, question.text, question.max_new_tokens, deadline=question.deadline, places=places
         )
-        generation = await asyncio.wrap_future(future)
+        return self._told(await asyncio.wrap_future(future))
+
+    async def _streamed(
+        self, pictures: tuple[Pixels, ...], places: tuple[Place, ...], question: Question
+    ) -> AsyncGenerator[str | Answer]:
+        loop, arrived = asyncio.get_running_loop(), asyncio.Queue[tuple[int, ...] | None]()
+
+        def tell(ids: tuple[int, ...] | None) -> None:
+            loop.call_soon_threadsafe(arrived.put_nowait, ids)
+
+        future = self._model.submit(
+            pictures, question.text, question.max_new_tokens, deadline=question.deadline, places=places,
+            on_tokens=tell,
+        )  # fmt: skip
+        future.add_done_callback(lambda _: tell(None))
+        text = self._model.text_stream()
+        try:
+            while (ids := await arrived.get()) is not None:
+                if new := text.push(ids):
+                    yield new
+            answer = self._told(future.result())
+            if rest := text.finish(answer.text):
+                yield rest
+            yield answer
+        finally:
+            future.cancel()  # whoever listened has gone: the engine need not go on
+
+    def _told(self, generation: "Generation") -> Answer:
         text = clean(generation.text)
         if not text:
             raise EmptyAnswer("the model produced no answer text: ask differently, or allow more max_new_tokens")

@@ -47,7 +47,7 @@ class Need:
 
 
 def cap(device: torch.device, fraction: float) -> None:
-    """Keep this process's tensors within its share of the GPU: over it, the allocator raises instead of our neighbours."""
+    """Keep this process within its share of the GPU: over it our own allocator raises, not a neighbour's."""
     if device.type == "cuda":
         torch.cuda.set_per_process_memory_fraction(fraction, device)
 

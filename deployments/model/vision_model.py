@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
@@ -17,20 +18,31 @@ import torch
 from PIL import Image
 
 from deployments.contract import Level, ModelInfo, Pixels, Place
+from deployments.model import memory
 from deployments.model.answer_text import clean
 from deployments.model.engine import Clock, Decoding, Engine, EngineRequest, Generation
-from deployments.model.loading import Loaded, banner, gpu_memory_mb, load
+from deployments.model.family import Glm
+from deployments.model.loading import Loaded, banner, gpu_memory_mb, load, resolve_device
 from deployments.model.pixels import token_count
 from deployments.model.prompt import PromptWriter
 from deployments.model.reference import ReferenceEngine
 from deployments.model.rows.engine import RowEngine
 from deployments.model.settings import ModelKnobs, ModelSettings
+from deployments.model.streaming import TextStream
 from deployments.preprocess.picture import Tiles, prepare
 from deployments.preprocess.settings import PreprocessKnobs
 
+
+def row_engine(loaded: Loaded, settings: ModelSettings, clock: Clock) -> RowEngine:
+    """Raises Misfit when its rows do not fit beside the weights."""
+    family = Glm(loaded.model, loaded.layout)
+    memory.check_fit(loaded, family, settings)
+    return RowEngine(loaded, settings.rows, clock, family)
+
+
 ENGINES: dict[str, Callable[[Loaded, ModelSettings, Clock], Engine]] = {
     "reference": lambda loaded, _settings, clock: ReferenceEngine(loaded, clock),
-    "rows": lambda loaded, settings, clock: RowEngine(loaded, settings.rows, clock),
+    "rows": lambda loaded, settings, clock: row_engine(loaded, settings, clock),
 }
 
 ImageLike = str | Path | bytes | Image.Image | Pixels
@@ -52,9 +64,13 @@ class VisionModel:
 
     @classmethod
     def load(cls, settings: ModelSettings, knobs: ModelKnobs) -> Self:
-        """Load what the settings name, with their number of torch threads. Raises CheckpointError."""
+        """Load what the settings name, with their number of torch threads, within their share of a GPU.
+
+        Raises CheckpointError.
+        """
         if settings.threads:
             torch.set_num_threads(settings.threads)
+        memory.cap(resolve_device(settings.device), settings.gpu_fraction)
         return cls(load(settings), settings, knobs)
 
     def submit(
@@ -65,6 +81,7 @@ class VisionModel:
         beam_width: int | None = None,
         deadline: float = float("inf"),
         places: tuple[Place, ...] = (),
+        on_tokens: Callable[[tuple[int, ...]], None] | None = None,
     ) -> Future[Generation]:
         """Queue a question about prepared pictures; what is not given is as the knobs say.
 
@@ -74,7 +91,11 @@ class VisionModel:
         counts = [token_count(picture.shape[0], picture.shape[1], self.loaded.layout) for picture in pictures]
         prompt = self._writer(knobs).write(text, counts, places)
         decoding = _decoding(knobs, max_new_tokens, beam_width)
-        return self.engine.submit(EngineRequest(prompt, pictures, decoding, deadline))
+        return self.engine.submit(EngineRequest(prompt, pictures, decoding, deadline, on_tokens=on_tokens))
+
+    def text_stream(self) -> TextStream:
+        """What makes text of the ids that ``on_tokens`` is told."""
+        return TextStream(partial(self.loaded.tokenizer.decode, skip_special_tokens=True))
 
     def generate(
         self,

@@ -16,7 +16,7 @@ import torch
 from deployments.contract import Level, Usage
 from deployments.errors import DeadlineExceeded, Overloaded
 from deployments.model.engine import Clock, EngineRequest, Generation
-from deployments.model.family import Glm
+from deployments.model.family import Family, Glm
 from deployments.model.loading import Loaded
 from deployments.model.rows import decode
 from deployments.model.rows.beams import Beams, Candidate, Greedy, token_ids
@@ -41,10 +41,16 @@ Work = Callable[[Ordered[Sequence]], Proposals]
 class RowEngine:
     """Serves up to ``settings.rows`` hypotheses at a time."""
 
-    def __init__(self, loaded: Loaded, settings: RowSettings | None = None, clock: Clock = time.time) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        settings: RowSettings | None = None,
+        clock: Clock = time.time,
+        family: Family | None = None,
+    ) -> None:
         self._settings = settings = settings or RowSettings()
         self._loaded, self._clock = loaded, clock
-        self._family = Glm(loaded.model, loaded.layout)
+        self._family = family or Glm(loaded.model, loaded.layout)
         self._cache = RowCache(self._family.kv_shape, settings.rows, settings.length, loaded.dtype, loaded.device)
         self._prefiller = Prefiller(
             self._family,

@@ -1,6 +1,6 @@
 """The HTTP application over fakes at its two seams, without Ray."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,7 +38,9 @@ class FakeModel:
 
     faults: list[Exception] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
+    streams_closed: int = 0
     before_answer: Callable[[], object] | None = None
+    breaks_after: int | None = None
 
     async def answer(self, prepared: Prepared, question: Question) -> Answer:
         self.questions.append(question)
@@ -49,6 +51,19 @@ class FakeModel:
         return Answer(
             f"echo {question.text}", Level.FULL, "stop", Usage(20, 16, 4), 1.0, 7.0, 0, Load(0, 0, Level.FULL)
         )
+
+    async def stream(self, prepared: Prepared, question: Question) -> AsyncGenerator[str | Answer]:
+        """The answer a character at a time; the fault, if there is one, comes after ``breaks_after`` of them."""
+        try:
+            faults, self.faults = self.faults, []
+            answer = await self.answer(prepared, question)
+            for place, character in enumerate(answer.text):
+                if faults and place == (self.breaks_after or 0):
+                    raise faults.pop(0)
+                yield character
+            yield answer
+        finally:
+            self.streams_closed += 1
 
     async def info(self) -> ModelInfo:
         if self.faults:

@@ -46,7 +46,6 @@ REFUSED = [
     ("no messages", request(messages=[]), 400, "invalid_request"),
     ("unknown part", request(messages=[{"role": "user", "content": [{"type": "video"}]}]), 400, "invalid_request"),
     ("another model", request(model="gpt"), 404, "not_found"),
-    ("streaming", request(stream=True), 400, "stream_unsupported"),
     ("several choices", request(n=2), 400, "unsupported_parameter"),
     ("tools", request(tools=[{"type": "function"}]), 400, "unsupported_parameter"),
     ("log probabilities", request(logprobs=True), 400, "unsupported_parameter"),

@@ -33,7 +33,6 @@ BAD_REQUESTS = [
     ("blank question", {"files": PICTURE, "data": {"question": " \n"}}, 400, "question_empty"),
     ("long question", {"files": PICTURE, "data": {"question": "长" * 2001}}, 400, "question_too_long"),
     ("address", {"files": {"question": (None, "x"), "image_url": (None, "http://a/b.png")}}, 400, "image_url_unsupported"),
-    ("stream", {"files": PICTURE, "data": {"question": "x", "stream": "true"}}, 400, "stream_unsupported"),
     ("tokens not a number", {"files": PICTURE, "data": {"question": "x", "max_new_tokens": "many"}}, 400, "invalid_request"),
     ("no tokens", {"files": PICTURE, "data": {"question": "x", "max_new_tokens": "0"}}, 400, "invalid_request"),
     ("odd overload", {"files": PICTURE, "data": {"question": "x", "on_overload": "wait"}}, 400, "invalid_request"),

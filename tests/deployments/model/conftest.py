@@ -70,6 +70,18 @@ def build_checkpoint(folder: Path, seed: int) -> Path:
 
 
 @pytest.fixture(scope="session")
+def checkpoint_of(tmp_path_factory: pytest.TempPathFactory):
+    """A function that builds the tiny model of a seed, each in a folder of its own."""
+    return lambda seed: build_checkpoint(tmp_path_factory.mktemp("tiny-glm"), seed)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    """One with a token for each byte: a Chinese character takes three."""
+    return build_tokenizer()
+
+
+@pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_checkpoint(tmp_path_factory.mktemp("tiny-glm"), seed=0)
 

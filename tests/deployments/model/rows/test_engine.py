@@ -15,7 +15,7 @@ from deployments.model.rows import engine as engine_module
 from deployments.model.rows.engine import RowEngine
 from deployments.model.settings import RowSettings
 
-from .conftest import picture, request_to
+from .asking import picture, request_to
 
 SETTINGS = RowSettings(rows=8, length=192)
 

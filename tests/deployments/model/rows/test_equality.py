@@ -7,7 +7,7 @@ import pytest
 from deployments.model.rows.engine import RowEngine
 from deployments.model.settings import RowSettings
 
-from .conftest import ending_in, picture, request_to
+from .asking import ending_in, picture, request_to
 
 SETTINGS = RowSettings(rows=16, length=256, collapse=False)
 WIDTHS, PENALTIES = (1, 2, 3, 4, 5), (0.6, 1.0, 1.4)
