@@ -25,12 +25,12 @@ from demo.families import FAMILIES
 from demo.lessons import Lesson
 from demo.pictures import seeds
 from deployments.model.engine import Decoding, Engine, EngineRequest
+from deployments.model.family import Glm
 from deployments.model.loading import Loaded, load
 from deployments.model.pixels import patchify, token_count
 from deployments.model.prompt import PromptWriter
 from deployments.model.reference import ReferenceEngine
-from deployments.model.rows.cache import RowCache
-from deployments.model.rows.decode import EagerForward
+from deployments.model.rows.batch import Batch
 from deployments.model.rows.engine import RowEngine
 from deployments.model.settings import ModelSettings, RowSettings
 
@@ -128,8 +128,7 @@ def _until_end(row: Sequence[int], eos: Sequence[int]) -> int:
 @torch.inference_mode()
 def bare_step_s(engine: RowEngine, rows: int, length: int, repeats: int = 60) -> float:
     """Median seconds of the decode forward alone, of so many rows of so many tokens."""
-    cache: RowCache = engine._cache
-    forward = EagerForward(engine._family, cache)
+    forward = engine.batch.forward
     fed = torch.from_numpy(np.full((3, rows), length, np.int64))
     fed[0] = 5
     seen = -(-(length + 1) // SETTINGS.bucket) * SETTINGS.bucket
@@ -141,32 +140,34 @@ def bare_step_s(engine: RowEngine, rows: int, length: int, repeats: int = 60) ->
     return median(times)
 
 
-class Watched(RowEngine):
-    """A row engine that notes how long each step took in which all rows decoded and nothing was prefilled."""
+class Watched(Batch):
+    """A batch that notes how long each step took in which all rows decoded and nothing was prefilled."""
 
     def __init__(self, *arguments: Any) -> None:
         self.full_steps: list[float] = []
         super().__init__(*arguments)
 
-    def _step(self) -> None:
-        full = len(self._decoding) == ROWS and not self._prefilling and not self._waiting
+    def step(self) -> None:
+        full = len(self.decoding) == ROWS and not self.prefilling and not self.waiting
         began = time.perf_counter()
-        super()._step()
+        super().step()
         if full:
             self.full_steps.append(time.perf_counter() - began)
 
 
 def against_bound(loaded: Loaded) -> dict[str, float]:
     """Decode steps of 16 greedy rows: the engine's, all included, against the bare forward of the same rows."""
-    engine = Watched(replace(loaded, eos_token_ids=(-1,)), SETTINGS)  # nobody ends early
+    loaded = replace(loaded, eos_token_ids=(-1,))  # nobody ends early
+    engine = RowEngine(loaded, SETTINGS)
+    engine.batch = batch = Watched(loaded, Glm(loaded.model, loaded.layout), SETTINGS, time.time)
     requests = requests_about(loaded, "transcriptions", ROWS)
     for _ in range(2):
-        engine.full_steps.clear()
+        batch.full_steps.clear()
         for future in [engine.submit(request) for request in requests]:
             future.result()
     longest = max(request.prompt.tokens for request in requests) + LONGEST["transcriptions"] // 2
     bare = bare_step_s(engine, ROWS, longest)
-    step = median(engine.full_steps)
+    step = median(batch.full_steps)
     engine.close()
     return {"step_ms": step * 1e3, "bare_step_ms": bare * 1e3, "share": bare / step}
 

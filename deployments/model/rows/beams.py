@@ -3,7 +3,7 @@
 The device proposes candidates (``decode.py``); what becomes of them is decided here, on the host, in float32 as there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,10 +19,14 @@ class Node(NamedTuple):
     before: "Node | None"
 
 
-def token_ids(node: Node | None) -> tuple[int, ...]:
+ROOT = Node(-1, None)
+"""Before the first token."""
+
+
+def token_ids(node: Node) -> tuple[int, ...]:
     """A hypothesis from its first token to its last."""
     ids: list[int] = []
-    while node is not None:
+    while node.before is not None:
         ids.append(node.token_id)
         node = node.before
     return tuple(reversed(ids))
@@ -40,23 +44,26 @@ class Candidate:
 class Greedy:
     """One hypothesis, extended by the most probable token."""
 
-    width = 1
+    candidates = 1
 
-    def __init__(self, decoding: Decoding, eos_token_ids: Sequence[int], begun: Node | None = None, count: int = 0):
+    def __init__(self, decoding: Decoding, eos_token_ids: Iterable[int], begun: Node = ROOT, count: int = 0) -> None:
         """``begun`` holds ``count`` tokens that have been generated already."""
         self._decoding, self._eos = decoding, frozenset(eos_token_ids)
-        self.tips: list[Node | None] = [begun]
+        self.tips = [begun]
         self.generated = count
         self.done = False
 
     @property
-    def best(self) -> Node | None:
+    def best(self) -> Node:
         return self.tips[0]
 
-    def extend(self, token_id: int) -> None:
+    def extend(self, candidates: Sequence[Candidate]) -> list[int]:
+        """Take the one candidate; returns its source."""
+        token_id = candidates[0].token_id
         self.tips = [Node(token_id, self.tips[0])]
         self.generated += 1
         self.done = token_id in self._eos or self.generated >= self._decoding.max_new_tokens
+        return [0]
 
 
 class Beams:
@@ -67,18 +74,18 @@ class Beams:
     ``width`` is finished, and scored by its log-probability over its length to the power of ``length_penalty``.
     """
 
-    def __init__(self, decoding: Decoding, eos_token_ids: Sequence[int]) -> None:
+    def __init__(self, decoding: Decoding, eos_token_ids: Iterable[int]) -> None:
         self._decoding, self._eos = decoding, frozenset(eos_token_ids)
         self.width = decoding.beam_width
         self.candidates = max(2, 1 + len(self._eos)) * self.width
-        self.tips: list[Node | None] = [None]
+        self.tips = [ROOT]
         self.scores = np.zeros(1, np.float32)
         self.generated = 0
         self.done = False
         self._finished: list[tuple[np.float32, Node]] = []  # best first
 
     @property
-    def best(self) -> Node | None:
+    def best(self) -> Node:
         """The best finished hypothesis; before one has, the best running one."""
         return self._finished[0][1] if self._finished else self.tips[0]
 
@@ -104,10 +111,10 @@ class Beams:
         When the best one is finished already, so is the search.
         """
         if self._finished and self._finished[0][0] >= self._normalised(self.scores[0]):
-            greedy = Greedy(self._decoding, tuple(self._eos), self._finished[0][1], self.generated)
+            greedy = Greedy(self._decoding, self._eos, self._finished[0][1], self.generated)
             greedy.done = True
             return greedy
-        return Greedy(self._decoding, tuple(self._eos), self.tips[0], self.generated)
+        return Greedy(self._decoding, self._eos, self.tips[0], self.generated)
 
     def _normalised(self, score: np.float32) -> np.float32:
         return np.float32(score / np.float32(self.generated**self._decoding.length_penalty))

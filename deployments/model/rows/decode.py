@@ -17,8 +17,12 @@ from deployments.model.rows.beams import Beams, Candidate, Greedy
 from deployments.model.rows.cache import Decode, RowCache
 from deployments.model.rows.sequence import Sequence
 
-Proposals = dict[int, int | list[Candidate]]
-"""By sequence id: the most probable next token of a greedy search, or the candidates of a beam search."""
+Proposals = dict[int, list[Candidate]]
+"""By sequence id: what its search could go on with, best first."""
+
+
+NO_SCORE = np.float32(0)
+"""A greedy search does not ask for it."""
 
 
 class Forward(Protocol):
@@ -53,9 +57,7 @@ def step(forward: Forward, cache: RowCache, running: Ordered[Sequence], bucket: 
     fed = np.zeros((3, count), np.int64)
     fed[1] = cache.length  # a row that does not run writes where nobody reads
     for sequence in running:
-        assert sequence.search is not None
         for row, tip in zip(sequence.rows, sequence.search.tips, strict=True):
-            assert tip is not None
             fed[:, row] = tip.token_id, sequence.length, sequence.length + sequence.delta
     longest = 1 + max(sequence.length for sequence in running)
     seen = min(cache.length, -(-longest // bucket) * bucket)
@@ -82,7 +84,7 @@ def propose(logits: torch.Tensor, sequences: Ordered[Sequence], rows: Ordered[Or
     packed = iter(_to_host(parts))
     tokens = next(packed)
     proposals: Proposals = {
-        sequence.id: int(tokens[rows[index][0]])
+        sequence.id: [Candidate(NO_SCORE, int(tokens[rows[index][0]]), 0)]
         for index, sequence in enumerate(sequences)
         if isinstance(sequence.search, Greedy)
     }

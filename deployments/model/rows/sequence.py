@@ -1,7 +1,7 @@
 """A request in flight: what it asked for, which rows it holds, and how far its search has come."""
 
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 
 import torch
@@ -21,8 +21,18 @@ class Answering(Future[Generation]):
         self.abandoned.set()
         return super().cancel()
 
+    def resolve(self, outcome: Generation | BaseException) -> None:
+        """Tell whoever waits; somebody who has just cancelled does not."""
+        try:
+            if isinstance(outcome, BaseException):
+                self.set_exception(outcome)
+            else:
+                self.set_result(outcome)
+        except InvalidStateError:
+            pass
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class Sequence:
     """``rows[i]`` holds beam ``i``; ``length`` tokens of each are in the cache.
 
@@ -36,6 +46,7 @@ class Sequence:
     request: EngineRequest
     future: Answering
     arrived: float
+    search: Greedy | Beams
     rows: list[int] = field(default_factory=list)
     length: int = 0
     delta: int = 0
@@ -44,9 +55,4 @@ class Sequence:
     embeddings: torch.Tensor | None = None
     positions: torch.Tensor | None = None
     admitted: float = 0.0
-    search: Greedy | Beams | None = None
     told: int = 0
-
-    @property
-    def generated(self) -> int:
-        return self.search.generated if self.search else 0

@@ -1,8 +1,10 @@
 """The row engine under arrivals, collapses, cancellations, deadlines and faults."""
 
 import threading
+import time
 from concurrent.futures import CancelledError
 from dataclasses import replace
+from itertools import count
 
 import pytest
 import torch
@@ -11,8 +13,11 @@ from hypothesis import strategies as st
 
 from deployments.contract import Level
 from deployments.errors import DeadlineExceeded, Overloaded
-from deployments.model.rows import engine as engine_module
-from deployments.model.rows.engine import RowEngine
+from deployments.model.family import Glm
+from deployments.model.rows import decode
+from deployments.model.rows.batch import Batch
+from deployments.model.rows.beams import token_ids
+from deployments.model.rows.engine import MOST_FAILURES, RowEngine, begun
 from deployments.model.settings import RowSettings
 
 from .asking import picture, request_to
@@ -20,36 +25,32 @@ from .asking import picture, request_to
 SETTINGS = RowSettings(rows=8, length=192)
 
 
-class Stepped(RowEngine):
-    """An engine without its thread: the test takes its steps."""
+class Stepped:
+    """A batch whose steps the test takes, with an engine's ``submit``."""
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        super().close()
-        self._closed = False
+    def __init__(self, loaded, settings, clock=time.time):
+        self.loaded, self.settings, self.ids = loaded, settings, count()
+        self.batch = Batch(loaded, Glm(loaded.model, loaded.layout), settings, clock)
+
+    def submit(self, request):
+        sequence = begun(next(self.ids), request, self.loaded, self.settings)
+        self.batch.waiting.append(sequence)
+        return sequence.future
 
     def step(self, times=1):
-        """So many steps, as long as there is anything to do; returns how many were taken."""
+        """So many steps, as long as there is anything to do."""
         with torch.inference_mode():
-            for taken in range(times):
-                if self._inbox.empty() and not any(self.load()):
-                    return taken
-                self._take_in()
-                self._step()
-        return times
+            for _ in range(times):
+                if any(self.batch.load()):
+                    self.batch.step()
 
     def run(self):
         self.step(10_000)
 
-    def close(self):
-        self.run()
-
 
 @pytest.fixture
 def stepped(loaded):
-    engine = Stepped(loaded, SETTINGS)
-    yield engine
-    engine.close()
+    return Stepped(loaded, SETTINGS)
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def engine(loaded):
 
 
 def all_rows_are_free(engine):
-    return sorted(engine._free) == list(range(engine._settings.rows)) and engine.load() == (0, 0)
+    return sorted(engine.batch.free) == list(range(SETTINGS.rows)) and engine.batch.load() == (0, 0)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -85,7 +86,6 @@ def test_whenever_requests_arrive_each_is_answered_as_if_alone(loaded, alone, me
         if key not in memory:
             memory[key] = alone(loaded, request).token_ids
         assert future.result(timeout=60).token_ids == memory[key]
-    engine.close()
     assert all_rows_are_free(engine)
 
 
@@ -109,11 +109,11 @@ def test_a_collapsed_search_goes_on_greedily_from_its_best_hypothesis(loaded, al
     request = question(loaded, 1, beam_width=4, max_new_tokens=30)
     future = stepped.submit(request)
     stepped.step(9)
-    search = stepped._decoding[0].search
-    prefix = engine_module.token_ids(search.tips[0])
+    search = stepped.batch.decoding[0].search
+    prefix = token_ids(search.tips[0])
     assert len(prefix) == search.generated > 3
-    stepped._collapse(stepped._decoding[0])
-    assert len(stepped._free) == SETTINGS.rows - 1
+    stepped.batch.collapse(stepped.batch.decoding[0])
+    assert len(stepped.batch.free) == SETTINGS.rows - 1
     stepped.run()
     answer = future.result(timeout=60)
     assert answer.level == Level.FAST
@@ -136,7 +136,7 @@ def greedy_from(loaded, alone, request, prefix):
 def test_a_newcomer_gets_rows_in_the_next_step_though_beams_hold_them_all(loaded, stepped):
     holders = [stepped.submit(question(loaded, n, beam_width=4, max_new_tokens=40)) for n in (1, 2)]
     stepped.step(4)
-    assert not stepped._free
+    assert not stepped.batch.free
     newcomer = stepped.submit(question(loaded, 4, max_new_tokens=2))
     stepped.step(2)
     assert newcomer.result(timeout=0).level == Level.FAST  # two tokens in two steps
@@ -156,7 +156,7 @@ def test_a_cancelled_request_gives_its_rows_back_at_the_next_step(loaded, steppe
     stepped.step(5)
     gone.cancel()
     stepped.step(2)
-    assert len(stepped._free) == SETTINGS.rows - 1
+    assert len(stepped.batch.free) == SETTINGS.rows - 1
     stepped.run()
     with pytest.raises(CancelledError):
         gone.result(timeout=60)
@@ -174,7 +174,6 @@ def test_past_its_deadline_a_request_ends_waiting_or_running(loaded):
     for future in (running, late):
         with pytest.raises(DeadlineExceeded):
             future.result(timeout=60)
-    engine.close()
     assert all_rows_are_free(engine)
 
 
@@ -202,7 +201,7 @@ def test_one_that_cannot_be_prefilled_fails_alone(loaded, stepped):
 
 
 def test_out_of_memory_the_request_is_tried_again_without_beams(loaded, engine, monkeypatch):
-    real, failures = engine._prefiller.run, [2]
+    real, failures = engine.batch.prefiller.run, [2]
 
     def failing(group):
         if failures[0]:
@@ -210,10 +209,10 @@ def test_out_of_memory_the_request_is_tried_again_without_beams(loaded, engine, 
             raise torch.OutOfMemoryError("injected")
         return real(group)
 
-    monkeypatch.setattr(engine._prefiller, "run", failing)
+    monkeypatch.setattr(engine.batch.prefiller, "run", failing)
     answer = engine.submit(question(loaded, 1, beam_width=4)).result(timeout=60)
     assert answer.level == Level.FAST
-    assert engine.memory_errors == 2
+    assert engine.batch.memory_errors == 2
     assert engine.submit(question(loaded, 1, beam_width=4)).result(timeout=60).level == Level.FULL
     assert all_rows_are_free(engine)
 
@@ -224,8 +223,8 @@ def test_out_of_memory_for_good_it_is_refused_and_the_engine_lives(loaded, engin
             raise torch.OutOfMemoryError("injected")
         return real(forward, cache, running, bucket)
 
-    real = engine_module.decode.step
-    monkeypatch.setattr(engine_module.decode, "step", failing)
+    real = decode.step
+    monkeypatch.setattr(decode, "step", failing)
     small, large = (engine.submit(request_to(loaded, "q" * n, beam_width=4)) for n in (3, 90))
     with pytest.raises(Overloaded, match="out of memory"):
         large.result(timeout=60)
@@ -237,8 +236,8 @@ def test_an_engine_that_fails_every_request_says_so(loaded, engine, monkeypatch)
     def failing(*_):
         raise RuntimeError("device-side assert")
 
-    monkeypatch.setattr(engine_module.decode, "step", failing)
-    for _ in range(engine_module.MOST_FAILURES):
+    monkeypatch.setattr(decode, "step", failing)
+    for _ in range(MOST_FAILURES):
         engine.check()
         with pytest.raises(RuntimeError, match="device-side assert"):
             engine.submit(question(loaded, 1)).result(timeout=60)
@@ -249,7 +248,7 @@ def test_an_engine_that_fails_every_request_says_so(loaded, engine, monkeypatch)
 def test_an_engine_whose_thread_dies_fails_what_it_holds_and_says_so(loaded, monkeypatch):
     engine = RowEngine(loaded, SETTINGS)
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
-    monkeypatch.setattr(engine, "_advance", lambda _: 1 / 0)
+    monkeypatch.setattr(engine.batch, "_make_room", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         engine.submit(question(loaded, 1)).result(timeout=60)
     engine._thread.join(timeout=60)
@@ -271,7 +270,7 @@ def test_a_beam_search_is_told_from_its_collapse_on(loaded, stepped):
     future = stepped.submit(request)
     stepped.step(5)
     assert told == []
-    stepped._collapse(stepped._decoding[0])
+    stepped.batch.collapse(stepped.batch.decoding[0])
     stepped.run()
     answer = future.result(timeout=60)
     assert len(told[0]) > 3
@@ -280,10 +279,12 @@ def test_a_beam_search_is_told_from_its_collapse_on(loaded, stepped):
 
 
 def test_a_closed_engine_finishes_what_runs_and_cancels_what_waits(loaded):
-    engine = Stepped(loaded, SETTINGS.model_copy(update={"rows": 1}))
-    running, waiting = (engine.submit(question(loaded, 1)) for _ in range(2))
-    engine.step(2)
-    engine._closed = True
+    engine = RowEngine(loaded, SETTINGS.model_copy(update={"rows": 1}))
+    told = threading.Event()
+    request = replace(question(loaded, 1, max_new_tokens=60), on_tokens=lambda _: told.set())
+    running = engine.submit(request)
+    told.wait(timeout=60)
+    waiting = engine.submit(question(loaded, 1))
     engine.close()
     assert running.result(timeout=60).token_ids
     with pytest.raises(CancelledError):

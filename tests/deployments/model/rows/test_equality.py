@@ -76,6 +76,6 @@ def test_a_second_question_about_a_picture_is_answered_as_without_the_first(load
         expected = alone(loaded, request).token_ids
         assert with_store.submit(request).result(timeout=60).token_ids == expected
         assert without.submit(request).result(timeout=60).token_ids == expected
-    assert with_store._prefiller.prefixes.hits == 2
+    assert with_store.batch.prefiller.prefixes.hits == 2
     with_store.close()
     without.close()
