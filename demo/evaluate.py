@@ -105,11 +105,18 @@ _ask: Ask
 
 
 def _start_worker(checkpoint: Path, beams: int, quantization: str, dtype: str) -> None:
-    """Load the checkpoint once in a worker, with one thread: there is a worker for each core."""
+    """Load the checkpoint once in a worker, with one thread: there is a worker for each core.
+
+    The row engine gives what ``generate`` gives, and reads a picture once for all its questions.
+    """
+    from deployments.model.settings import RowSettings
     from deployments.model.vision_model import VisionModel
 
     global _ask
-    model = VisionModel.from_pretrained(checkpoint, quantization=quantization, dtype=dtype, threads=1)
+    rows = RowSettings(rows=(FIELDS_EACH + 1) * beams, collapse=False)
+    model = VisionModel.from_pretrained(
+        checkpoint, quantization=quantization, dtype=dtype, threads=1, engine="rows", rows=rows
+    )
 
     def ask(picture: Picture, questions: Sequence[str], budget: TileBudget) -> list[str]:
         lesson = Lesson.about(picture, (), budget)

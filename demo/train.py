@@ -45,9 +45,7 @@ BATCH, LARGE_BATCH = 16, 4  # pictures
 QUESTIONS, LARGE_QUESTIONS = 6, 3  # about single things; the whole text is asked for besides
 ABSENT_SHARE = 0.15
 HEADS, LOG = "heads.safetensors", "training.jsonl"  # beside a checkpoint's own files
-ROTATION = ("order", "waybill", "board", "document", "waybill", "order", "document", "waybill")
-"""Whose turn it is, so that the families that are harder to read come more often."""
-NEW_PICTURES = 100_000_000  # where the picture numbers of a continued training begin
+NUMBERS_APART = 1_000  # a continued training begins at this many times the pictures seen before: far from all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,7 @@ def lessons_of(step: int, stage: Stage, characters: str, first_picture: int = 0)
             rng = rng_of(primer.FAMILY, training_seed(primer.FAMILY, number))
             lessons.append(Lesson.about(primer.draw(rng, size, characters), (), scene.BUDGET))
             continue
-        family = FAMILIES[ROTATION[number % len(ROTATION)]]
+        family = list(FAMILIES.values())[number % len(FAMILIES)]
         rng = rng_of(family.name, training_seed(family.name, number))
         fewest = stage.kind == "one line"
         picture = scene.draw(rng, family, desk) if large else family.draw(rng, size, fewest=fewest)
@@ -112,12 +110,12 @@ def lessons_of(step: int, stage: Stage, characters: str, first_picture: int = 0)
     return lessons
 
 
-def training_batches(start: int, total: int, continued: bool) -> Iterator[Batch]:
-    """Batches from step ``start`` on."""
+def training_batches(start: int, total: int, before: int) -> Iterator[Batch]:
+    """Batches from step ``start`` on, of pictures that none of the ``before`` of an earlier training was."""
     writer = Writer(build_tokenizer(), layout_of(build_image_processor()))
-    stages, characters = curriculum(total, continued), alphabet().replace("\n", "").replace(" ", "")
+    stages, characters = curriculum(total, before > 0), alphabet().replace("\n", "").replace(" ", "")
     for step in range(start, total):
-        yield writer.batch(lessons_of(step, stage_at(stages, step), characters, NEW_PICTURES if continued else 0))
+        yield writer.batch(lessons_of(step, stage_at(stages, step), characters, before * NUMBERS_APART))
 
 
 def layout_of(processor: Any) -> PatchLayout:
@@ -125,11 +123,11 @@ def layout_of(processor: Any) -> PatchLayout:
                        tuple(processor.image_mean), tuple(processor.image_std))  # fmt: skip
 
 
-def _produce(queue: Any, trainer: int, start: int, total: int, continued: bool) -> None:
+def _produce(queue: Any, trainer: int, start: int, total: int, before: int) -> None:
     """Runs until the trainer ends; a killed one must not leave us behind, waiting for it to read."""
     torch.set_num_threads(1)
     queue.cancel_join_thread()
-    for item in chain(map(pickle.dumps, training_batches(start, total, continued)), [None]):
+    for item in chain(map(pickle.dumps, training_batches(start, total, before)), [None]):
         while os.getppid() == trainer:
             try:
                 queue.put(item, timeout=5)
@@ -140,11 +138,11 @@ def _produce(queue: Any, trainer: int, start: int, total: int, continued: bool) 
         time.sleep(1)
 
 
-def prefetched(start: int, total: int, continued: bool) -> Iterator[Batch]:
+def prefetched(start: int, total: int, before: int) -> Iterator[Batch]:
     """``training_batches`` drawn by a child process, a few ahead."""
     context = get_context("spawn")
     queue = context.Queue(maxsize=8)
-    context.Process(target=_produce, args=(queue, os.getpid(), start, total, continued), daemon=True).start()
+    context.Process(target=_produce, args=(queue, os.getpid(), start, total, before), daemon=True).start()
     while (item := queue.get()) is not None:
         yield pickle.loads(item)
 
@@ -171,14 +169,13 @@ def train(options: argparse.Namespace) -> None:
     tokenizer = build_tokenizer()
     model = build_model(tokenizer).to(device).train()
     reader = Reader(model, layout_of(build_image_processor()), compiled=options.compile).to(device)
-    continued = options.start is not None
-    if continued:
+    if options.start:
         model.load_state_dict(load_file(options.start / "model.safetensors"))
         reader.heads.load_state_dict(load_file(options.start / HEADS))
     steppers = optimizers(reader)
     journal = Journal(options.work, options.steps, options.start and options.start / LOG)
     step = journal.resume(reader, steppers)
-    for batch in prefetched(step, options.steps, continued):
+    for batch in prefetched(step, options.steps, journal.before):
         set_rates(steppers, step, options)
         journal.add(take_step(reader, steppers, batch, device), len(batch.families))
         step += 1
@@ -223,7 +220,8 @@ class Journal:
         self._state, self._total, self._continued = folder / "state.pt", total, earlier is not None
         self._earlier = earlier.read_text().splitlines() if earlier else []
         last = json.loads(self._earlier[-1]) if self._earlier else {"step": 0, "pictures": 0}
-        self._first_step, self._pictures = last["step"], last["pictures"]
+        self._first_step, self.before = last["step"], last["pictures"]
+        self._pictures = self.before
         self._since = (0, self._pictures, time.time())
 
     def resume(self, reader: Reader, steppers: list[torch.optim.Optimizer]) -> int:
