@@ -56,10 +56,12 @@ class Prepared:
 
     ``tiles`` is an object reference to a ``tuple[Pixels, ...]`` in the cluster's store: the pixels go from the
     preprocessor to the model and never through the ingress. ``sizes`` are the tiles' (height, width), ``places`` where
-    in the picture they belong: the overview first, then the tiles of a large picture in reading order.
+    in the picture they belong: the overview first, then the tiles of a large picture in reading order. ``picture`` is
+    a digest of the file: requests about one picture go to the replica that knows it.
     """
 
     tiles: Any
+    picture: str
     sizes: tuple[tuple[int, int], ...]
     places: tuple[Place, ...]
     source_format: str

@@ -7,10 +7,12 @@ from typing import Any
 
 import ray
 from ray import serve
+from ray.serve.config import RequestRouterConfig
 
 from deployments.ingress.deployment import Ingress
 from deployments.model.settings import ModelSettings
 from deployments.preprocess.deployment import Preprocessor
+from deployments.routing import PictureRouter
 from serve_app.settings import ROOT, AppSettings
 
 # A replica without num_gpus still sees every GPU of its node (Ray #62492), and could allocate on it.
@@ -23,9 +25,11 @@ def build(settings: AppSettings) -> serve.Application:
 
     ingress: Any = serve.deployment(name="Ingress", ray_actor_options=CPU_ONLY)(serve.ingress()(Ingress))
     preprocessor: Any = serve.deployment(name="Preprocessor", ray_actor_options=CPU_ONLY)(Preprocessor)
-    model: Any = serve.deployment(name="Model", ray_actor_options=model_ticket(settings.model, gpus_in_cluster()))(
-        Model
-    )
+    model: Any = serve.deployment(
+        name="Model",
+        ray_actor_options=model_ticket(settings.model, gpus_in_cluster()),
+        request_router_config=RequestRouterConfig(request_router_class=PictureRouter),
+    )(Model)
 
     loaded_from = settings.model.model_copy(update={"checkpoint": absolute(settings.model.checkpoint)})
     samples = settings.ingress.samples and absolute(settings.ingress.samples)

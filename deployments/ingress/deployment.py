@@ -51,10 +51,10 @@ class RemoteModel:
         self._handle = handle
 
     async def answer(self, prepared: Prepared, question: Question) -> Answer:
-        return cast(Answer, await _called("the model", self._handle.answer.remote(prepared, question)))
+        return cast(Answer, await _called("the model", self._knowing(prepared).answer.remote(prepared, question)))
 
     async def stream(self, prepared: Prepared, question: Question) -> AsyncGenerator[str | Answer]:
-        items = aiter(self._handle.options(stream=True).stream.remote(prepared, question))
+        items = aiter(self._knowing(prepared).options(stream=True).stream.remote(prepared, question))
         while True:
             try:
                 yield cast(str | Answer, await _called("the model", anext(items)))
@@ -63,6 +63,10 @@ class RemoteModel:
 
     async def info(self) -> ModelInfo:
         return cast(ModelInfo, await _called("the model", self._handle.info.remote()))
+
+    def _knowing(self, prepared: Prepared) -> DeploymentHandle:
+        """The replica that knows the picture, as the router finds it."""
+        return self._handle.options(session_id=prepared.picture)
 
 
 async def _called(who: str, response: Any) -> Any:

@@ -1,7 +1,8 @@
-"""What an engine is: takes requests, gives futures. Two of them: the exact yardstick and (later) the row engine."""
+"""What an engine is: takes requests, gives futures. Two of them: the row engine, and ``generate`` as its yardstick."""
 
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,11 +55,35 @@ class Generation:
 Clock = Callable[[], float]
 
 
+class Answering(Future[Generation]):
+    """A future that can still be cancelled while it runs: the engine looks at ``abandoned`` at every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.abandoned = threading.Event()
+
+    def cancel(self) -> bool:
+        self.abandoned.set()
+        return super().cancel()
+
+    def resolve(self, outcome: Generation | BaseException) -> None:
+        """Tell whoever waits; somebody who has just cancelled does not."""
+        try:
+            if isinstance(outcome, BaseException):
+                self.set_exception(outcome)
+            else:
+                self.set_result(outcome)
+        except InvalidStateError:
+            pass
+
+
 class Engine(Protocol):
     """Runs requests on its own thread; never blocks the caller."""
 
     def submit(self, request: EngineRequest) -> Future[Generation]:
         """The generation to come; fails with DeadlineExceeded when the deadline passes first.
+
+        Raises QuestionTooLong, Overloaded when too many wait, Unavailable once closed.
 
         Cancelling the future takes the request out of the queue, or stops it at its next step.
         """

@@ -11,30 +11,18 @@ import torch
 from transformers import GenerationMixin, StoppingCriteria, StoppingCriteriaList
 
 from deployments.contract import FinishReason, Level, Usage
-from deployments.errors import DeadlineExceeded
-from deployments.model.engine import Clock, EngineRequest, Generation
+from deployments.errors import DeadlineExceeded, Unavailable
+from deployments.model.engine import Answering, Clock, EngineRequest, Generation
 from deployments.model.loading import Loaded
 from deployments.model.pixels import patchify
 
-_Job = tuple[EngineRequest, "_Generating", float]
-
-
-class _Generating(Future[Generation]):
-    """A future that can still be cancelled while it runs: generation looks at ``abandoned`` at every step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.abandoned = threading.Event()
-
-    def cancel(self) -> bool:
-        self.abandoned.set()
-        return super().cancel()
+_Job = tuple[EngineRequest, Answering, float]
 
 
 class _Stop(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped here
     """Ends generation at the next step when nobody waits any more."""
 
-    def __init__(self, future: _Generating, deadline: float, clock: Clock) -> None:
+    def __init__(self, future: Answering, deadline: float, clock: Clock) -> None:
         self._future, self._deadline, self._clock = future, deadline, clock
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
@@ -57,8 +45,8 @@ class ReferenceEngine:
 
     def submit(self, request: EngineRequest) -> Future[Generation]:
         if self._closed:
-            raise RuntimeError("the engine is closed")
-        future = _Generating()
+            raise Unavailable("this replica is ending: ask again")
+        future = Answering()
         self._queue.put((request, future, time.perf_counter()))
         return future
 
@@ -82,21 +70,21 @@ class ReferenceEngine:
             else:
                 self._run(*job)
 
-    def _run(self, request: EngineRequest, future: _Generating, arrived: float) -> None:
+    def _run(self, request: EngineRequest, future: Answering, arrived: float) -> None:
         if not future.set_running_or_notify_cancel():
             return
         self._running = True
         try:
             if self._clock() >= request.deadline:
                 raise DeadlineExceeded("the request waited past its deadline: ask again, or allow it more time")
-            future.set_result(self._generate(request, future, arrived))
+            future.resolve(self._generate(request, future, arrived))
         except BaseException as fault:
-            future.set_exception(fault)
+            future.resolve(fault)
         finally:
             self._running = False
 
     @torch.inference_mode()
-    def _generate(self, request: EngineRequest, future: _Generating, arrived: float) -> Generation:
+    def _generate(self, request: EngineRequest, future: Answering, arrived: float) -> Generation:
         began = time.perf_counter()
         loaded, decoding, prompt = self._loaded, request.decoding, request.prompt
         inputs: dict[str, Any] = {

@@ -17,6 +17,7 @@ class RowSettings(BaseModel):
     rows: int = Field(16, ge=1, description="hypotheses at a time: a beam search holds a row for each of its beams")
     length: int = Field(2048, ge=16, description="tokens of a row: prompt, pictures included, and answer")
     bucket: int = Field(64, ge=1, description="what the number of KV columns looked at is rounded up to")
+    waiting: int = Field(256, ge=1, description="requests that may wait for rows; more are refused as overload")
     prefill_tokens: int = Field(2048, ge=1, description="prompt tokens taken in per step, beside the running rows")
     collapse: bool = Field(True, description="whether beam searches give their rows up to those who wait")
     prefix_store_mb: int = Field(256, ge=0, description="KV of prompts up to their picture; 0: none is kept")
@@ -40,7 +41,7 @@ class ModelSettings(BaseModel):
     dtype: Dtype = Field("auto", description="auto: bfloat16 on a GPU, float32 on the CPU")
     quantization: Quantization = "none"
     engine: Literal["reference", "rows"] = Field(
-        "reference",
+        "rows",
         description="rows: continuous batching; reference: model.generate, one request at a time, the yardstick",
     )
     rows: RowSettings = RowSettings()

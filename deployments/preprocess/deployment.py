@@ -1,6 +1,7 @@
 """The preprocessor as a Serve deployment."""
 
 import time
+from hashlib import blake2b
 from typing import Any
 
 import ray
@@ -32,6 +33,7 @@ class Preprocessor:
             return error
         return Prepared(
             tiles=ray.put(tiles.pixels),
+            picture=blake2b(data, digest_size=16).hexdigest(),
             sizes=tiles.sizes,
             places=tiles.places,
             source_format=tiles.source_format,

@@ -9,12 +9,13 @@ from queue import Empty, SimpleQueue
 
 import torch
 
-from deployments.model.engine import Clock, EngineRequest, Generation
+from deployments.errors import Overloaded, QuestionTooLong, Unavailable
+from deployments.model.engine import Answering, Clock, EngineRequest, Generation
 from deployments.model.family import Family, Glm
 from deployments.model.loading import Loaded
 from deployments.model.rows.batch import Batch
 from deployments.model.rows.beams import Greedy
-from deployments.model.rows.sequence import Answering, Sequence
+from deployments.model.rows.sequence import Sequence
 from deployments.model.settings import RowSettings
 
 STUCK_AFTER_S = 60.0
@@ -36,16 +37,20 @@ class RowEngine:
         self.batch = Batch(loaded, family or Glm(loaded.model, loaded.layout), self._settings, clock)
         self._inbox: SimpleQueue[Sequence | None] = SimpleQueue()
         self._ids = count()
+        self._gate = threading.Lock()  # nothing comes in once the engine has begun to end
         self._closed = False
         self._beat = time.monotonic()
         self._thread = threading.Thread(target=self._work, name="row-engine", daemon=True)
         self._thread.start()
 
     def submit(self, request: EngineRequest) -> Future[Generation]:
-        if self._closed:
-            raise RuntimeError("the engine is closed")
         sequence = begun(next(self._ids), request, self._loaded, self._settings)
-        self._inbox.put(sequence)
+        with self._gate:
+            if self._closed:
+                raise Unavailable("this replica is ending: ask again")
+            if self.load()[1] >= self._settings.waiting:
+                raise Overloaded(f"{self._settings.waiting} requests wait here already: try again later")
+            self._inbox.put(sequence)
         return sequence.future
 
     def load(self) -> tuple[int, int]:
@@ -62,8 +67,9 @@ class RowEngine:
 
     def close(self) -> None:
         """Finish what has rows, cancel what waits."""
-        self._closed = True
-        self._inbox.put(None)
+        with self._gate:
+            self._closed = True
+            self._inbox.put(None)
         self._thread.join(timeout=60)
 
     @torch.inference_mode()
@@ -72,9 +78,18 @@ class RowEngine:
             while self._take_in():
                 self._beat = time.monotonic()
                 self.batch.step()
-        except BaseException as fault:
-            self.batch.fail_all(fault)
+        except BaseException:
+            self._end()
             raise
+
+    def _end(self) -> None:
+        """Fail what is here, in a way that has it asked again elsewhere."""
+        with self._gate:
+            self._closed = True
+        while not self._inbox.empty():
+            if (sequence := self._inbox.get()) is not None:
+                self.batch.waiting.append(sequence)
+        self.batch.fail_all(Unavailable("the engine has ended: ask again"))
 
     def _take_in(self) -> bool:
         """Hand what has arrived to the batch, waiting while there is nothing to do. False when closed and done."""
@@ -91,12 +106,12 @@ class RowEngine:
 
 
 def begun(number: int, request: EngineRequest, loaded: Loaded, settings: RowSettings) -> Sequence:
-    """The request as a sequence, within the length of a row. Raises ValueError when not even its prompt fits."""
+    """The request as a sequence, within the length of a row. Raises QuestionTooLong when not even its prompt fits."""
     decoding, tokens = request.decoding, request.prompt.tokens
     if tokens >= settings.length:
-        raise ValueError(
-            f"the prompt has {tokens} tokens, a row of the engine {settings.length}: send a smaller picture or a "
-            "shorter question, or raise args.model.rows.length"
+        raise QuestionTooLong(
+            f"picture and question together have {tokens} tokens, and a row of the engine {settings.length}: send a "
+            "smaller picture or a shorter question, or have args.model.rows.length raised"
         )
     decoding = replace(
         decoding,

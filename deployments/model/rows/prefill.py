@@ -1,12 +1,12 @@
 """From a prompt to KV in its request's rows: once per request, several together, and nothing twice for one picture."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Ordered
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from deployments.contract import Pixels
+from deployments.contract import CELL, Pixels
 from deployments.model.family import Family
 from deployments.model.rows.cache import Prefill, RowCache
 from deployments.model.rows.decode import Proposals, propose
@@ -122,8 +122,22 @@ class Prefiller:
         """Features by key, those of pictures not seen before computed together."""
         known = {key: features for key in pictures if (features := self.features.get(key)) is not None}
         new = {key: picture for key, picture in pictures.items() if key not in known}
-        if new:
-            for key, features in zip(new, self._family.features(list(new.values())), strict=True):
+        for keys in self._affordable(new):
+            for key, features in zip(keys, self._family.features([new[key] for key in keys]), strict=True):
                 known[key] = features
                 self.features.put(key, features)
         return known
+
+    def _affordable(self, pictures: Mapping[bytes, Pixels]) -> Iterator[list[bytes]]:
+        """Their keys in lots that the vision tower takes at once: no more tokens than a chunk, or one picture."""
+        lot: list[bytes] = []
+        room = self._chunk
+        for key, picture in pictures.items():
+            tokens = picture.shape[0] * picture.shape[1] // CELL**2
+            if lot and tokens > room:
+                yield lot
+                lot, room = [], self._chunk
+            lot.append(key)
+            room -= tokens
+        if lot:
+            yield lot

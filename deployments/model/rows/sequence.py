@@ -1,35 +1,11 @@
 """A request in flight: what it asked for, which rows it holds, and how far its search has come."""
 
-import threading
-from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 
 import torch
 
-from deployments.model.engine import EngineRequest, Generation
+from deployments.model.engine import Answering, EngineRequest
 from deployments.model.rows.beams import Beams, Greedy
-
-
-class Answering(Future[Generation]):
-    """A future that can still be cancelled while it runs: the engine looks at ``abandoned`` at every step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.abandoned = threading.Event()
-
-    def cancel(self) -> bool:
-        self.abandoned.set()
-        return super().cancel()
-
-    def resolve(self, outcome: Generation | BaseException) -> None:
-        """Tell whoever waits; somebody who has just cancelled does not."""
-        try:
-            if isinstance(outcome, BaseException):
-                self.set_exception(outcome)
-            else:
-                self.set_result(outcome)
-        except InvalidStateError:
-            pass
 
 
 @dataclass(slots=True, eq=False)

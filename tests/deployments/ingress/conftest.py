@@ -13,7 +13,13 @@ from deployments.ingress.pipeline import Pipeline
 from deployments.ingress.records import MemoryRecords
 
 PREPARED = Prepared(
-    tiles=None, sizes=((112, 112),), places=(OVERVIEW,), source_format="PNG", source_size=(100, 100), preprocess_ms=3.0
+    tiles=None,
+    picture="digest",
+    sizes=((112, 112),),
+    places=(OVERVIEW,),
+    source_format="PNG",
+    source_size=(100, 100),
+    preprocess_ms=3.0,
 )
 INFO = ModelInfo("tuwen-test", "cpu", "float32", "none", 1, "reference", Level.FULL)
 

@@ -1,12 +1,17 @@
 """Whether a replica fits its share of a GPU: the 9B's figures, and what a misfit is told."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 
 from deployments.model import memory
 from deployments.model.family import KVShape, Widths
 from deployments.model.memory import MIB, Misfit
-from deployments.model.settings import RowSettings
+from deployments.model.settings import ModelSettings, RowSettings
+
+ROOT = Path(__file__).resolve().parents[3]
 
 GLM_9B = KVShape(layers=40, kv_heads=2, head_dim=128)
 WIDTHS = Widths(4096, 13696, 151552, 1536, 4096, 27392 * 4096)
@@ -26,6 +31,18 @@ def test_sixteen_rows_of_the_9b_in_nf4_take_about_13_gb():
     needed, _ = need()
     assert 12e9 < needed.total < 14e9
     assert needed.rows == pytest.approx(2.7e9, rel=0.02)
+
+
+CARDS = {"24gb": 24.1e9, "48gb": 48.3e9, "80gb": 85.0e9}  # as their drivers tell: A10, L40S, H100
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_each_config_s_replicas_fit_their_card(card):
+    config = yaml.safe_load((ROOT / "configs" / f"glm-4.6v-flash-{card}.yaml").read_text())
+    settings = ModelSettings.model_validate(config["applications"][0]["args"]["model"])
+    needed = memory.need(NF4_WEIGHTS, GLM_9B, WIDTHS, settings.rows, torch.bfloat16, quantized=True)
+    share = int(CARDS[card] * settings.gpu_fraction)
+    memory.check(needed, share, settings.gpu_fraction, settings.rows, GLM_9B.bytes_per_token(torch.bfloat16))
 
 
 def test_what_fits_is_taken():

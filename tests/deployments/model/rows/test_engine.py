@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deployments.contract import Level
-from deployments.errors import DeadlineExceeded, Overloaded
+from deployments.errors import DeadlineExceeded, Overloaded, QuestionTooLong, Unavailable
 from deployments.model.family import Glm
 from deployments.model.rows import decode
 from deployments.model.rows.batch import Batch
@@ -178,7 +178,7 @@ def test_past_its_deadline_a_request_ends_waiting_or_running(loaded):
 
 
 def test_a_prompt_that_fills_a_row_is_refused_with_the_figures(loaded, engine):
-    with pytest.raises(ValueError, match=r"prompt has \d+ tokens, a row of the engine 192"):
+    with pytest.raises(QuestionTooLong, match=r"have \d+ tokens, and a row of the engine 192"):
         engine.submit(request_to(loaded, "long " * 60))
 
 
@@ -249,9 +249,11 @@ def test_an_engine_whose_thread_dies_fails_what_it_holds_and_says_so(loaded, mon
     engine = RowEngine(loaded, SETTINGS)
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     monkeypatch.setattr(engine.batch, "_make_room", lambda: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(Unavailable):
         engine.submit(question(loaded, 1)).result(timeout=60)
     engine._thread.join(timeout=60)
+    with pytest.raises(Unavailable):
+        engine.submit(question(loaded, 1))
     with pytest.raises(RuntimeError, match="died"):
         engine.check()
 
@@ -289,5 +291,17 @@ def test_a_closed_engine_finishes_what_runs_and_cancels_what_waits(loaded):
     assert running.result(timeout=60).token_ids
     with pytest.raises(CancelledError):
         waiting.result(timeout=60)
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(Unavailable):
         engine.submit(question(loaded, 1))
+
+
+def test_more_than_may_wait_are_refused(loaded):
+    engine = RowEngine(loaded, replace_settings(rows=1, waiting=2))
+    running = engine.submit(question(loaded, 1, max_new_tokens=100))
+    while engine.load() != (1, 0):
+        time.sleep(0.001)
+    waiting = [engine.submit(question(loaded, 1, max_new_tokens=1)) for _ in range(2)]
+    with pytest.raises(Overloaded, match="2 requests wait"):
+        engine.submit(question(loaded, 1))
+    assert all(future.result(timeout=60).token_ids for future in (running, *waiting))
+    engine.close()

@@ -1,0 +1,75 @@
+"""Questions about one picture go to one replica, as long as that is not much busier than another."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+from ray import serve
+from ray.serve.config import RequestRouterConfig
+
+from deployments.routing import SLACK, PictureRouter, home, is_much_busier
+
+REPLICAS = [f"replica{n}" for n in range(5)]
+PICTURES = [f"picture{n}" for n in range(1000)]
+
+
+def test_pictures_spread_evenly_over_the_replicas():
+    homes = Counter(home(picture, REPLICAS) for picture in PICTURES)
+    assert min(homes.values()) > 150
+
+
+def test_only_the_pictures_of_a_replica_that_goes_move():
+    for picture in PICTURES:
+        before = home(picture, REPLICAS)
+        if before != REPLICAS[2]:
+            assert home(picture, [r for r in REPLICAS if r != REPLICAS[2]]) == before
+
+
+@pytest.mark.parametrize(("own", "least", "busier"), [(0, 0, False), (SLACK, 0, False), (SLACK + 1, 0, True)])
+def test_a_home_is_passed_over_when_it_has_that_much_more_to_do(own, least, busier):
+    assert is_much_busier("a", {"a": own, "b": least}) == busier
+
+
+class Waits:
+    """Says who it is, when it is let."""
+
+    def __init__(self):
+        self.gate = asyncio.Event()
+
+    async def __call__(self, wait=False):
+        if wait:
+            await self.gate.wait()
+        return serve.get_replica_context().replica_id.unique_id
+
+    async def open(self):
+        self.gate.set()
+
+
+@pytest.mark.serve
+def test_on_real_replicas_a_picture_stays_at_home_until_that_is_busy(live):
+    waits = serve.deployment(
+        num_replicas=2,
+        max_ongoing_requests=SLACK + 4,
+        ray_actor_options={"num_cpus": 0.1},
+        request_router_config=RequestRouterConfig(request_router_class=PictureRouter),
+    )(Waits)
+    handle = serve.run(waits.bind(), name="routing", route_prefix=None)
+    try:
+        homes = {}
+        for _ in range(3):
+            for picture in PICTURES[:12]:
+                replica = handle.options(session_id=picture).remote().result(timeout_s=60)
+                assert homes.setdefault(picture, replica) == replica
+        assert len(set(homes.values())) == 2
+
+        busy = handle.options(session_id=PICTURES[0])
+        held = [busy.remote(wait=True) for _ in range(SLACK + 1)]
+        answering = {busy.remote().result(timeout_s=60) for _ in range(50)}  # once those held have been counted
+        assert answering - {homes[PICTURES[0]]}
+        for picture in PICTURES[:2]:  # to both
+            handle.options(session_id=picture).open.remote().result(timeout_s=60)
+        for _ in range(20):
+            handle.open.remote().result(timeout_s=60)
+        assert {response.result(timeout_s=60) for response in held} == {homes[PICTURES[0]]}
+    finally:
+        serve.delete("routing")
