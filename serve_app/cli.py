@@ -1,4 +1,7 @@
-"""The command line: ``check`` a config, ``wait`` for a service, ``ask`` it. One-line errors, telling exit codes."""
+"""The command line: ``check`` a config, ``quantize`` a checkpoint, ``wait`` for a service, ``ask`` it.
+
+One-line errors, telling exit codes.
+"""
 
 import argparse
 import json
@@ -12,8 +15,9 @@ URL = "http://127.0.0.1:8000"
 DASHBOARD = "http://127.0.0.1:8265"
 
 EXIT_CODES = """exit codes:
-  0  done: the config is valid, the service is ready, the question is answered
-  1  refused: the config has problems, the deployment failed, the service answered with an error
+  0  done: the config is valid, the checkpoint is stored, the service is ready, the question is answered
+  1  refused: the config has problems, the checkpoint cannot be quantized, the deployment failed, the service
+     answered with an error
   2  the command itself is wrong: an unknown option, a file that cannot be read
   3  nobody answered in time
 """
@@ -58,6 +62,16 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--quiet", action="store_true", help="print problems only, not the resolved settings")
     check.set_defaults(run=run_check)
 
+    quantize = commands.add_parser(
+        "quantize",
+        help="store a checkpoint in NF4, so that replicas load it faster",
+        description="Serve the folder with args.model.checkpoint: FOLDER and quantization: nf4.",
+    )
+    quantize.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder, or a repository on the Hugging Face hub")
+    quantize.add_argument("folder", type=Path, metavar="FOLDER", help="where the quantized checkpoint goes")
+    quantize.add_argument("--revision", help="commit or tag of a hub checkpoint")
+    quantize.set_defaults(run=run_quantize)
+
     wait = commands.add_parser(
         "wait",
         help="wait until a service is ready",
@@ -96,6 +110,19 @@ def run_check(options: argparse.Namespace) -> int:
         raise CommandError(f"{options.config} has {count}", 1)
     if not options.quiet:
         print(yaml.safe_dump(resolved(text), allow_unicode=True, sort_keys=False), end="")
+    return 0
+
+
+def run_quantize(options: argparse.Namespace) -> int:
+    from deployments.model.settings import CheckpointError
+    from serve_app.quantize import quantize
+
+    if options.folder.exists() and any(options.folder.iterdir()):
+        raise CommandError(f"{options.folder} is not empty: name a new folder", 2)
+    try:
+        print(f"{options.folder}: {quantize(options.checkpoint, options.folder, options.revision)}")
+    except CheckpointError as fault:
+        raise CommandError(str(fault), 1) from fault
     return 0
 
 

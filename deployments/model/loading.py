@@ -10,25 +10,17 @@ from transformers import (
     AutoImageProcessor,
     AutoModelForImageTextToText,
     AutoTokenizer,
-    BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from deployments.contract import CELL
+from deployments.model import quantizing
 from deployments.model.pixels import PatchLayout
-from deployments.model.settings import Device, Dtype, ModelSettings, Quantization
+from deployments.model.settings import CheckpointError, Device, Dtype, ModelSettings, Quantization
 
 FAMILIES = ("glm4v", "glm46v")
 """Values of ``config.model_type`` that this package knows how to prompt and embed."""
-
-_KEPT_UNQUANTIZED = ["model.visual", "lm_head"]
-# These patterns match from the start of a module's full name. "visual" alone matches nothing in transformers 5 and
-# silently quantizes the vision tower; giving a list replaces the default one, so the head must be named again.
-
-
-class CheckpointError(Exception):
-    """The checkpoint cannot be served; the message says which one, why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +29,7 @@ class Loaded:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    processor: Any
     layout: PatchLayout
     eos_token_ids: tuple[int, ...]
     device: torch.device
@@ -52,6 +45,11 @@ class Loaded:
         """Bytes of weights and buffers, in MiB."""
         return int(self.model.get_memory_footprint()) // 2**20
 
+    def save(self, folder: Path) -> None:
+        """Write all that ``load`` needs. With NF4 only before the first forward: that one repacks the weights."""
+        for part in (self.model, self.tokenizer, self.processor):
+            part.save_pretrained(folder)
+
 
 def load(settings: ModelSettings) -> Loaded:
     """Load what ``settings`` name. Raises CheckpointError with what to do about it."""
@@ -60,21 +58,24 @@ def load(settings: ModelSettings) -> Loaded:
     checkpoint = _existing(settings.checkpoint)
     keywords: dict[str, Any] = {"revision": settings.revision, "local_files_only": Path(checkpoint).is_dir()}
     try:
-        _check_family(AutoConfig.from_pretrained(checkpoint, **keywords).model_type, checkpoint)
+        config = AutoConfig.from_pretrained(checkpoint, **keywords)
+        _check_family(config.model_type, checkpoint)
+        quantizing.check_stored(config, settings.quantization, checkpoint)
         tokenizer = AutoTokenizer.from_pretrained(checkpoint, **keywords)
         processor = AutoImageProcessor.from_pretrained(checkpoint, backend="pil", **keywords)
-        model = AutoModelForImageTextToText.from_pretrained(
-            checkpoint,
-            dtype=dtype,
-            device_map={"": device},
-            quantization_config=_quantizer(settings.quantization, dtype),
-            **keywords,
+        if settings.quantization == "nf4" and not quantizing.stored(config):
+            keywords["quantization_config"] = quantizing.recipe(dtype)  # one of None would undo a stored one
+        model, report = AutoModelForImageTextToText.from_pretrained(
+            checkpoint, dtype=dtype, device_map={"": device}, output_loading_info=True, **keywords
         )
     except (OSError, ValueError, ImportError, KeyError) as fault:
         raise CheckpointError(f"cannot load checkpoint {settings.checkpoint}: {fault}") from fault
+    _check_complete(report, checkpoint)
+    quantizing.finish(model, dtype)
     return Loaded(
         model=model.eval(),
         tokenizer=tokenizer,
+        processor=processor,
         layout=_layout(processor),
         eos_token_ids=_eos_token_ids(model),
         device=device,
@@ -135,16 +136,11 @@ def _check_family(model_type: str, checkpoint: str) -> None:
         raise CheckpointError(f"checkpoint {checkpoint} is of type {model_type!r}; supported: {', '.join(FAMILIES)}")
 
 
-def _quantizer(quantization: Quantization, dtype: torch.dtype) -> BitsAndBytesConfig | None:
-    if quantization == "none":
-        return None
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=_KEPT_UNQUANTIZED,
-    )
+def _check_complete(report: dict[str, Any], checkpoint: str) -> None:
+    """Weights that are not there, or of another shape, would be random ones."""
+    wrong = sorted({str(key) for kind in ("missing_keys", "mismatched_keys") for key in report[kind]})
+    if wrong:
+        raise CheckpointError(f"checkpoint {checkpoint} lacks {len(wrong)} weights of its config, such as {wrong[0]}")
 
 
 def _layout(processor: Any) -> PatchLayout:

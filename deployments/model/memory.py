@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from deployments.model.family import Family, KVShape, Widths
-from deployments.model.loading import CheckpointError, Loaded
-from deployments.model.settings import ModelSettings, RowSettings
+from deployments.model.loading import Loaded
+from deployments.model.settings import CheckpointError, ModelSettings, RowSettings
 
 MIB = 2**20
 CONTEXT = 600 * MIB

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from deployments.contract import OVERVIEW, Place
-from deployments.model.loading import CheckpointError
+from deployments.model.settings import CheckpointError
 
 IMAGE_TOKEN = "<|image|>"
 

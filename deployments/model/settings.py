@@ -9,6 +9,10 @@ Dtype = Literal["auto", "bfloat16", "float32"]
 Quantization = Literal["none", "nf4"]
 
 
+class CheckpointError(Exception):
+    """The checkpoint cannot be served as the settings ask; the message says which one, why, and what to do."""
+
+
 class RowSettings(BaseModel):
     """The row engine's size: how many hypotheses at a time, how long each may grow, and what it keeps of pictures."""
 

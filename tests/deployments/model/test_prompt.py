@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from demo.checkpoint import build_tokenizer as demo_tokenizer
 from deployments.contract import OVERVIEW
-from deployments.model.loading import CheckpointError
 from deployments.model.prompt import PromptWriter
+from deployments.model.settings import CheckpointError
 
 TOKENIZER = demo_tokenizer()
 IMAGE = TOKENIZER.convert_tokens_to_ids("<|image|>")

@@ -1,0 +1,83 @@
+"""NF4 by bitsandbytes: what is quantized and what is not, whether it can be, and what it saves."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
+
+from deployments.model.settings import CheckpointError, Quantization
+
+KEPT = ["model.visual", "lm_head"]
+"""Left in the compute type. These patterns match from the start of a module's full name: "visual" alone matches nothing
+in transformers 5 and silently quantizes the vision tower. A list replaces the default one, so it names the head."""
+
+INPUTS, OUTPUTS = 64, 32
+"""What bitsandbytes' kernels on the CPU take: layers whose inputs and outputs are multiples of these."""
+
+
+def recipe(dtype: torch.dtype) -> BitsAndBytesConfig:
+    """NF4 with double quantization, computing in ``dtype``."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=KEPT,
+    )
+
+
+def stored(config: PreTrainedConfig) -> str | None:
+    """How a checkpoint's weights are stored quantized ("nf4", or whatever else it says); None if they are not."""
+    found: dict[str, Any] | None = getattr(config, "quantization_config", None)
+    if not found:
+        return None
+    return str(found.get("bnb_4bit_quant_type") or found.get("quant_method"))
+
+
+def check_stored(config: PreTrainedConfig, wanted: Quantization, checkpoint: str) -> None:
+    """Raises CheckpointError when a checkpoint is stored in another quantization than the one wanted."""
+    found = stored(config)
+    if found is not None and found != wanted:
+        hint = "set args.model.quantization: nf4" if found == "nf4" else "take the unquantized checkpoint"
+        raise CheckpointError(f"checkpoint {checkpoint} is stored in {found}, and quantization is {wanted}: {hint}")
+
+
+def quantized(model: PreTrainedModel) -> dict[str, nn.Module]:
+    """The quantized layers, by name."""
+    if not getattr(model, "is_loaded_in_4bit", False):
+        return {}
+    from bitsandbytes.nn import Linear4bit
+
+    return {name: module for name, module in model.named_modules() if isinstance(module, Linear4bit)}
+
+
+def finish(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Have a loaded model compute in ``dtype``, whatever it was stored for.
+
+    Raises CheckpointError when a layer cannot run on its device.
+    """
+    for name, layer in quantized(model).items():
+        inputs, outputs = int(layer.in_features), int(layer.out_features)  # type: ignore[arg-type]
+        if model.device.type == "cpu" and (inputs % INPUTS or outputs % OUTPUTS):
+            raise CheckpointError(
+                f"NF4 on the CPU takes layers with inputs in multiples of {INPUTS} and outputs in multiples of "
+                f"{OUTPUTS}; {name} has {inputs} and {outputs}: set args.model.quantization: none"
+            )
+        layer.compute_dtype = dtype  # type: ignore[assignment]
+
+
+def weight_bytes(model: PreTrainedModel) -> dict[str, int]:
+    """Bytes of the weights by what becomes of them: ``quantized`` (their scales included) and ``kept``."""
+    layers = quantized(model)
+    scales = sum(_bytes_of_scales(layer.weight.quant_state) for layer in layers.values())  # type: ignore[union-attr]
+    inside = {id(layer.weight) for layer in layers.values()}
+    total = {True: 0, False: 0}
+    for parameter in model.parameters():
+        total[id(parameter) in inside] += parameter.nbytes
+    return {"quantized": total[True] + scales, "kept": total[False]}
+
+
+def _bytes_of_scales(state: Any) -> int:
+    nested = [state.state2.absmax, state.state2.code] if state.nested else []
+    return sum(tensor.nbytes for tensor in (state.absmax, state.code, *nested))
