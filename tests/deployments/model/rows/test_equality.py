@@ -1,15 +1,25 @@
 """The row engine answers, token for token, what ``model.generate`` answers to each request alone, in float32."""
 
+import json
+import time
 from itertools import product
+from pathlib import Path
+from statistics import median
 
 import pytest
 
+from demo import scene
+from deployments.model.engine import Decoding, EngineRequest
+from deployments.model.prompt import PromptWriter
 from deployments.model.rows.engine import RowEngine
 from deployments.model.settings import RowSettings
+from deployments.model.vision_model import VisionModel, prepared
 
 from .asking import ending_in, picture, request_to
 
 SETTINGS = RowSettings(rows=16, length=256, collapse=False)
+SAMPLES = Path(__file__).resolve().parents[4] / "demo" / "samples"
+INDEX = json.loads((SAMPLES / "samples.json").read_text())
 WIDTHS, PENALTIES = (1, 2, 3, 4, 5), (0.6, 1.0, 1.4)
 
 
@@ -51,6 +61,48 @@ def test_requests_of_all_kinds_at_once(loaded, alone):
     answers = [future.result(timeout=120) for future in [engine.submit(request) for request in requests]]
     assert [answer.token_ids for answer in answers] == [alone(loaded, request).token_ids for request in requests]
     assert engine.load() == (0, 0)
+    engine.close()
+
+
+@pytest.mark.parametrize("beam_width", WIDTHS)
+def test_on_the_demo_checkpoint_too(demo, alone, beam_width):
+    """Its tokenizer, its answers' real lengths, and a large picture as overview and tiles."""
+    loaded = demo.loaded
+    shown = [prepared(SAMPLES / entry["file"], scene.KNOBS) for entry in INDEX]
+    writer = PromptWriter(loaded.tokenizer, loaded.model.config.image_token_id)
+    requests = []
+    for entry, tiles in zip(INDEX, shown, strict=True):
+        counts = [height * width // 784 for height, width in tiles.sizes]
+        prompt = writer.write(entry["questions"][0], counts, tiles.places)
+        requests.append(EngineRequest(prompt, tiles.pixels, Decoding(40, beam_width)))
+    engine = RowEngine(loaded, RowSettings(rows=16, collapse=False))
+    answers = [future.result(timeout=120) for future in [engine.submit(request) for request in requests]]
+    assert [answer.token_ids for answer in answers] == [alone(loaded, request).token_ids for request in requests]
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def demo():
+    model = VisionModel.from_pretrained(SAMPLES.parent / "checkpoint")
+    model.close()
+    return model
+
+
+def test_the_first_token_of_a_second_question_takes_a_quarter_of_the_first_one_s_time(demo):
+    """Of one picture: its vision and the most of its prompt are there already."""
+    engine = RowEngine(demo.loaded)
+    writer = PromptWriter(demo.loaded.tokenizer, demo.loaded.model.config.image_token_id)
+
+    def first_token_s(text, pixels):
+        prompt = writer.write(text, [pixels.shape[0] * pixels.shape[1] // 784])
+        began = time.perf_counter()
+        engine.submit(EngineRequest(prompt, (pixels,), Decoding(1))).result(timeout=60)
+        return time.perf_counter() - began
+
+    pictures = [picture(seed, 504, 504) for seed in range(12)]
+    first = [first_token_s("运单号是多少？", pixels) for pixels in pictures]
+    second = [first_token_s("收件人是谁？", pixels) for pixels in pictures]
+    assert median(second[2:]) <= median(first[2:]) / 4
     engine.close()
 
 

@@ -1,0 +1,86 @@
+"""Ten thousand requests of every fate: no row, no KV and no memory is lost."""
+
+import gc
+from concurrent.futures import CancelledError
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import torch
+
+from deployments.errors import DeadlineExceeded
+from deployments.model.rows.engine import RowEngine
+from deployments.model.settings import RowSettings
+
+from .asking import picture, request_to
+
+SETTINGS = RowSettings(rows=16, length=128, waiting=1000, prefix_store_mb=1, feature_store_mb=1)
+REQUESTS, WARM_UP, LOT = 10_000, 4_000, 100
+ALLOWED_GROWTH = 1.03
+
+
+def resident_pages():
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+
+def test_ten_thousand_requests_later_nothing_is_lost(vision_model):
+    loaded, rng = vision_model.loaded, Random(0)
+    engine = RowEngine(loaded, SETTINGS)
+    pictures = [picture(seed, 56, 84) for seed in range(40)]  # more than the stores hold
+    fates = dict.fromkeys(("answered", "cancelled", "late", "failed"), 0)
+
+    def submit(number):
+        fate = rng.choices(("answered", "cancelled", "late", "failed"), (85, 5, 5, 5))[0]
+        shown = (rng.choice(pictures),) if rng.random() < 0.3 else ()
+        request = request_to(loaded, f"{number}", shown, beam_width=rng.choice((1, 1, 4)), max_new_tokens=3)
+        if fate == "late":
+            request = replace(request, deadline=0.0)
+        if fate == "failed":
+            request = replace(request_to(loaded, "?", (pictures[0],)), pictures=(picture(0, 28, 28),))
+        future = engine.submit(request)
+        if fate == "cancelled":
+            future.cancel()
+        return future
+
+    def outcome(future):
+        try:
+            assert future.result(timeout=120).token_ids
+        except CancelledError:
+            return "cancelled"
+        except DeadlineExceeded:
+            return "late"
+        except RuntimeError:
+            return "failed"
+        return "answered"
+
+    before = 0
+    for first in range(0, REQUESTS, LOT):
+        if first == WARM_UP:
+            before = resident_pages()
+        for future in [submit(number) for number in range(first, first + LOT)]:
+            fates[outcome(future)] += 1
+    batch = engine.batch
+    assert sum(fates.values()) == REQUESTS
+    assert min(fates.values()) > 300
+    assert engine.load() == (0, 0)
+    assert sorted(batch.free) == list(range(SETTINGS.rows))
+    assert batch.cache.kv.shape[2] == SETTINGS.rows
+    for store in (batch.prefiller.prefixes, batch.prefiller.features):
+        assert 0 < store.bytes <= 2**20
+    engine.close()
+    assert resident_pages() < before * ALLOWED_GROWTH
+
+
+def test_no_tensor_outlives_its_request(vision_model):
+    loaded = vision_model.loaded
+    engine = RowEngine(loaded, RowSettings(rows=4, length=128, prefix_store_mb=0, feature_store_mb=0))
+
+    def tensors_after(requests):
+        for number in range(requests):
+            engine.submit(request_to(loaded, f"{number}", (picture(number, 56, 56),))).result(timeout=60)
+        gc.collect()
+        return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
+
+    assert abs(tensors_after(5) - tensors_after(50)) < 10
+    engine.close()
