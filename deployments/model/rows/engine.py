@@ -48,6 +48,8 @@ class RowEngine:
         with self._gate:
             if self._closed:
                 raise Unavailable("this replica is ending: ask again")
+            if not any(self.load()):
+                self._beat = time.monotonic()  # it has slept, and is not stuck
             if self.load()[1] >= self._settings.waiting:
                 raise Overloaded(f"{self._settings.waiting} requests wait here already: try again later")
             self._inbox.put(sequence)

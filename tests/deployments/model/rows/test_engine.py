@@ -17,7 +17,7 @@ from deployments.model.family import Glm
 from deployments.model.rows import decode
 from deployments.model.rows.batch import Batch
 from deployments.model.rows.beams import token_ids
-from deployments.model.rows.engine import MOST_FAILURES, RowEngine, begun
+from deployments.model.rows.engine import MOST_FAILURES, STUCK_AFTER_S, RowEngine, begun
 from deployments.model.settings import RowSettings
 
 from .asking import picture, request_to
@@ -230,6 +230,28 @@ def test_out_of_memory_for_good_it_is_refused_and_the_engine_lives(loaded, engin
         large.result(timeout=60)
     assert small.result(timeout=60).token_ids
     assert all_rows_are_free(engine)
+
+
+def test_an_engine_that_does_not_finish_a_step_says_so_and_one_that_slept_does_not(loaded, engine, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+    real = decode.step
+
+    def hanging(*arguments):
+        begun.set()
+        go_on.wait(timeout=60)
+        return real(*arguments)
+
+    monkeypatch.setattr(decode, "step", hanging)
+    engine._beat -= 2 * STUCK_AFTER_S
+    future = engine.submit(question(loaded, 1, max_new_tokens=3))
+    engine.check()
+    begun.wait(timeout=60)
+    engine._beat -= 2 * STUCK_AFTER_S
+    with pytest.raises(RuntimeError, match="not finished a step for 60 s"):
+        engine.check()
+    go_on.set()
+    assert future.result(timeout=60).token_ids
+    engine.check()
 
 
 def test_an_engine_that_fails_every_request_says_so(loaded, engine, monkeypatch):
