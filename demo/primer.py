@@ -1,9 +1,9 @@
-"""Dense pages of random characters: the first reading lesson of the vision tower. Never asked about."""
+"""Dense pages of random characters: reading lessons of the vision tower alone, later damaged as waybills are."""
 
 from collections.abc import Sequence
 from random import Random
 
-from demo import fonts
+from demo import damage, fonts
 from demo.canvas import Canvas, noisy, random_theme
 from demo.pictures import Picture, Size
 
@@ -11,7 +11,9 @@ FAMILY = "primer"
 DIGITS = "0123456789"
 
 
-def draw(rng: Random, size: Size, characters: str, faces: Sequence[str] = fonts.TRAINED) -> Picture:
+def draw(
+    rng: Random, size: Size, characters: str, faces: Sequence[str] = fonts.TRAINED, damaged: bool = False
+) -> Picture:
     """A page full of lines; half of the runs are digits, which stand closest together and are asked for most."""
     canvas = Canvas(*size, random_theme(rng))
     theme, face, middle = canvas.theme, rng.choice(faces), rng.uniform(12, 22)
@@ -29,4 +31,8 @@ def draw(rng: Random, size: Size, characters: str, faces: Sequence[str] = fonts.
                 x += rng.uniform(3, 30)
         lines.append(drawn)
         middle += rng.uniform(28, 38)
-    return Picture(FAMILY, noisy(canvas.pixels(), rng), tuple(canvas.glyphs), tuple(lines), {})
+    pixels, glyphs = canvas.pixels(), tuple(canvas.glyphs)
+    for kind in damage.chosen(rng) if damaged else ():
+        pixels, glyphs = damage.KINDS[kind](pixels, glyphs, rng, theme.ground)
+    glyphs = tuple(glyph for glyph in glyphs if 0 <= glyph.x < canvas.width and 0 <= glyph.y < canvas.height)
+    return Picture(FAMILY, noisy(pixels, rng), glyphs, tuple(lines), {})

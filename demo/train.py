@@ -4,10 +4,11 @@ Language loss alone learns the labels and guesses the values. What makes the mod
 heads are no part of the model, and a curriculum. (1) Each visual token names the characters whose centres fall into its
 square. (2) Each token of an answer points to where the next character stands. (3) Dense pages of characters for the
 vision tower alone, then pictures with one line, then whole ones, at last among them large ones, shown as an overview
-and tiles.
+and tiles; a training that goes on has damaged pages for the vision tower among them.
 
 Batches come from a child process, each from its own step's seeds, in a fixed order: the curve after a kill is the curve
-without it. ``--start`` goes on from a finished checkpoint, on new pictures, with whole and large ones only.
+without it. ``--start`` goes on from a finished checkpoint, on new pictures; what comes out keeps a share of the weights
+that it started from, which averages out some of their noise.
 """
 
 import argparse
@@ -44,23 +45,28 @@ LOG_EVERY, SAVE_EVERY = 50, 100  # steps
 BATCH, LARGE_BATCH = 16, 4  # pictures
 QUESTIONS, LARGE_QUESTIONS = 6, 3  # about single things; the whole text is asked for besides
 ABSENT_SHARE = 0.15
+TURNS = (*FAMILIES, "waybill")  # the hardest one twice
 HEADS, LOG = "heads.safetensors", "training.jsonl"  # beside a checkpoint's own files
 NUMBERS_APART = 1_000  # a continued training begins at this many times the pictures seen before: far from all of them
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A lesson of the curriculum: ``steps`` batches of ``kind``; one batch in ``large_every`` has large pictures."""
+    """A lesson of the curriculum: ``steps`` batches of ``kind``.
+
+    One batch in ``large_every`` has large pictures, one in ``damaged_every`` damaged pages for the vision tower alone.
+    """
 
     kind: str
     steps: int
     large_every: int = 0
+    damaged_every: int = 0
 
 
 def curriculum(steps: int, continued: bool = False) -> tuple[Stage, ...]:
     """The stages for a total of ``steps``; a continued training has the last one only."""
     if continued:
-        return (Stage("whole and large", steps, large_every=16),)
+        return (Stage("whole and large", steps, large_every=16, damaged_every=3),)
     early = (Stage("primer", round(steps * 0.17)), Stage("one line", round(steps * 0.06)))
     plain = Stage("whole", round(steps * 0.37))
     rest = steps - sum(stage.steps for stage in (*early, plain))
@@ -94,14 +100,15 @@ def lessons_of(step: int, stage: Stage, characters: str, first_picture: int = 0)
     shapes = Random(f"shapes:{step}")
     first = first_picture + step * BATCH
     large = stage.large_every > 0 and step % stage.large_every == 0
+    damaged = not large and stage.damaged_every > 0 and step % stage.damaged_every == 1
     size, desk = shapes.choice(SIZES), shapes.choice(scene.DESKS)
     lessons = []
     for number in range(first, first + (LARGE_BATCH if large else BATCH)):
-        if stage.kind == "primer":
+        if stage.kind == "primer" or damaged:
             rng = rng_of(primer.FAMILY, training_seed(primer.FAMILY, number))
-            lessons.append(Lesson.about(primer.draw(rng, size, characters), (), scene.BUDGET))
+            lessons.append(Lesson.about(primer.draw(rng, size, characters, damaged=damaged), (), scene.BUDGET))
             continue
-        family = list(FAMILIES.values())[number % len(FAMILIES)]
+        family = FAMILIES[TURNS[number % len(TURNS)]]
         rng = rng_of(family.name, training_seed(family.name, number))
         fewest = stage.kind == "one line"
         picture = scene.draw(rng, family, desk) if large else family.draw(rng, size, fewest=fewest)
@@ -172,6 +179,7 @@ def train(options: argparse.Namespace) -> None:
     if options.start:
         model.load_state_dict(load_file(options.start / "model.safetensors"))
         reader.heads.load_state_dict(load_file(options.start / HEADS))
+    start = {name: weight.clone() for name, weight in reader.state_dict().items()}
     steppers = optimizers(reader)
     journal = Journal(options.work, options.steps, options.start and options.start / LOG)
     step = journal.resume(reader, steppers)
@@ -185,8 +193,16 @@ def train(options: argparse.Namespace) -> None:
         if step % SAVE_EVERY == 0 or finished:
             journal.save(step, reader, steppers)
             export(reader, tokenizer, options.work / "checkpoint")
+    if options.start:
+        keep(reader, start, options.start_share)
     export(reader, tokenizer, options.out)
     shutil.copy(journal.path, options.out / LOG)
+
+
+def keep(reader: Reader, start: dict[str, torch.Tensor], share: float) -> None:
+    """Move the weights back towards ``start``: the mean, where ``share`` is a half."""
+    for name, weight in reader.state_dict().items():
+        weight.lerp_(start[name], share)
 
 
 def take_step(
@@ -290,6 +306,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3, help="peak AdamW learning rate")
     parser.add_argument("--muon-rate", type=float, default=2e-3, help="peak Muon learning rate")
     parser.add_argument("--start", type=Path, help="go on from this finished checkpoint instead of random weights")
+    parser.add_argument("--start-share", type=float, default=0.5, help="of its weights in the result")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="where there is no C++ compiler")
     parser.add_argument("--work", type=Path, default=Path("build/train"), help="state, log and the newest checkpoint")

@@ -38,7 +38,8 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )  # fmt: skip
 
 
-def build_checkpoint(folder: Path, seed: int) -> Path:
+def build_checkpoint(folder: Path, seed: int, **text: int) -> Path:
+    """``text`` overrides the language model's shape."""
     tokenizer = build_tokenizer()
     ids = {text: tokenizer.convert_tokens_to_ids(text) for text in SPECIAL}
     eos = [ids["<|endoftext|>"], ids["<|user|>"], ids["<|observation|>"]]
@@ -48,7 +49,7 @@ def build_checkpoint(folder: Path, seed: int) -> Path:
             "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 4096,
             "pad_token_id": eos[0], "eos_token_id": eos,
             "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5, "mrope_section": [2, 3, 3]},
-        },
+        } | text,
         vision_config={
             "model_type": "glm4v_vision", "depth": 2, "hidden_size": 64, "num_heads": 4, "intermediate_size": 128,
             "out_hidden_size": 128, "image_size": 112, "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2,
@@ -71,8 +72,8 @@ def build_checkpoint(folder: Path, seed: int) -> Path:
 
 @pytest.fixture(scope="session")
 def checkpoint_of(tmp_path_factory: pytest.TempPathFactory):
-    """A function that builds the tiny model of a seed, each in a folder of its own."""
-    return lambda seed: build_checkpoint(tmp_path_factory.mktemp("tiny-glm"), seed)
+    """A function that builds the tiny model of a seed and shape, each in a folder of its own."""
+    return lambda seed, **text: build_checkpoint(tmp_path_factory.mktemp("tiny-glm"), seed, **text)
 
 
 @pytest.fixture(scope="session")

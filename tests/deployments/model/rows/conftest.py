@@ -5,10 +5,21 @@ import pytest
 from deployments.model.reference import ReferenceEngine
 from deployments.model.vision_model import VisionModel
 
+SHAPES = [
+    {},
+    {
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "intermediate_size": 384,
+        "vocab_size": 384,
+    },
+]
 
-@pytest.fixture(scope="session", params=[0, 1], ids=["model 0", "model 1"])
+
+@pytest.fixture(scope="session", params=range(len(SHAPES)), ids=["model 0", "model 1"])
 def loaded(request, checkpoint_of):
-    model = VisionModel.from_pretrained(checkpoint_of(request.param))
+    model = VisionModel.from_pretrained(checkpoint_of(request.param, **SHAPES[request.param]))
     model.close()
     return model.loaded
 
