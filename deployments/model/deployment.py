@@ -56,6 +56,10 @@ class Model:
     def info(self) -> ModelInfo:
         return self._model.info()
 
+    def load(self) -> tuple[int, int]:
+        """(running, waiting) requests of this replica's engine."""
+        return self._model.engine.load()
+
     def check_health(self) -> None:
         self._model.engine.check()
 

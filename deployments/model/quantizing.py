@@ -70,7 +70,7 @@ def finish(model: PreTrainedModel, dtype: torch.dtype) -> None:
 def weight_bytes(model: PreTrainedModel) -> dict[str, int]:
     """Bytes of the weights by what becomes of them: ``quantized`` (their scales included) and ``kept``."""
     layers = quantized(model)
-    scales = sum(_bytes_of_scales(layer.weight.quant_state) for layer in layers.values())  # type: ignore[union-attr]
+    scales = sum(_bytes_of_scales(layer.weight) for layer in layers.values())
     inside = {id(layer.weight) for layer in layers.values()}
     total = {True: 0, False: 0}
     for parameter in model.parameters():
@@ -78,6 +78,7 @@ def weight_bytes(model: PreTrainedModel) -> dict[str, int]:
     return {"quantized": total[True] + scales, "kept": total[False]}
 
 
-def _bytes_of_scales(state: Any) -> int:
+def _bytes_of_scales(weight: Any) -> int:
+    state = weight.quant_state
     nested = [state.state2.absmax, state.state2.code] if state.nested else []
-    return sum(tensor.nbytes for tensor in (state.absmax, state.code, *nested))
+    return sum(int(tensor.nbytes) for tensor in (state.absmax, state.code, *nested))

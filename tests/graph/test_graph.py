@@ -178,6 +178,43 @@ def test_a_knob_changes_on_the_running_replicas(live):
     eventually(lambda: ask(live, "order-1.png", "x").json().get("level") == "full")
 
 
+def events(response):
+    """The data of each server-sent event, the last one being [DONE]."""
+    lines = (
+        line.removeprefix("data: ") for line in response.iter_lines(decode_unicode=True) if line.startswith("data")
+    )
+    return [line if line == "[DONE]" else json.loads(line) for line in lines]
+
+
+def test_a_greedy_answer_is_streamed_and_who_hangs_up_is_forgotten(live):
+    from ray import serve
+
+    fast = live.application
+    next(d for d in fast["deployments"] if d["name"] == "Model")["user_config"]["level"] = "fast"
+    live.deploy(fast)
+    eventually(lambda: ask(live, "order-1.png", "x").json().get("level") == "fast")
+
+    def stream(question):
+        files = {"image": (SAMPLES / "document-1.png").read_bytes()}
+        data = {"question": question, "stream": "true"}
+        return requests.post(f"{live.url}/v1/ask", files=files, data=data, stream=True, timeout=60)
+
+    with stream("提取全部文字") as response:
+        *deltas, whole, done = events(response)
+    assert done == "[DONE]"
+    assert len(deltas) > 10
+    assert "".join(event["delta"] for event in deltas) == whole["answer"]
+
+    with ThreadPoolExecutor(8) as clients:
+        hung_up = list(clients.map(lambda _: stream("提取全部文字"), range(8)))
+    for response in hung_up:
+        next(response.iter_lines())
+        response.close()
+    model = serve.get_deployment_handle("Model", "tuwen")
+    eventually(lambda: model.load.remote().result() == (0, 0), timeout_s=20)
+    live.restore()
+
+
 def test_beyond_the_queue_callers_get_the_holding_reply_or_the_error_they_asked_for(live):
     narrow = live.application
     model = next(d for d in narrow["deployments"] if d["name"] == "Model")

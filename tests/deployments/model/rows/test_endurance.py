@@ -1,6 +1,7 @@
 """Ten thousand requests of every fate: no row, no KV and no memory is lost."""
 
 import gc
+import logging
 from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,8 @@ from deployments.model.settings import RowSettings
 from .asking import picture, request_to
 
 SETTINGS = RowSettings(rows=16, length=128, waiting=1000, prefix_store_mb=1, feature_store_mb=1)
-REQUESTS, WARM_UP, LOT = 10_000, 4_000, 100
-ALLOWED_GROWTH = 1.03
+REQUESTS, WARM_UP, LOT = 10_000, 2_000, 100
+ALLOWED_GROWTH = 1.02
 
 
 def resident_pages():
@@ -24,7 +25,8 @@ def resident_pages():
     return int(Path("/proc/self/statm").read_text().split()[1])
 
 
-def test_ten_thousand_requests_later_nothing_is_lost(vision_model):
+def test_ten_thousand_requests_later_nothing_is_lost(vision_model, caplog):
+    caplog.set_level(logging.ERROR)  # else pytest keeps a record of every failure, and with it what failed
     loaded, rng = vision_model.loaded, Random(0)
     engine = RowEngine(loaded, SETTINGS)
     pictures = [picture(seed, 56, 84) for seed in range(40)]  # more than the stores hold
@@ -45,7 +47,7 @@ def test_ten_thousand_requests_later_nothing_is_lost(vision_model):
 
     def outcome(future):
         try:
-            assert future.result(timeout=120).token_ids
+            assert future.result(timeout=120).finish_reason in ("stop", "length")
         except CancelledError:
             return "cancelled"
         except DeadlineExceeded:
@@ -80,7 +82,7 @@ def test_no_tensor_outlives_its_request(vision_model):
         for number in range(requests):
             engine.submit(request_to(loaded, f"{number}", (picture(number, 56, 56),))).result(timeout=60)
         gc.collect()
-        return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
+        return sum(type(thing) is torch.Tensor for thing in gc.get_objects())
 
     assert abs(tensors_after(5) - tensors_after(50)) < 10
     engine.close()
