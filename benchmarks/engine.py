@@ -2,8 +2,9 @@
 
 One run compares, on the same questions about the same pictures: the row engine; the reference engine, one request at a
 time; ``generate`` on static batches of 8; and the bound, which is the bare decode forward of 16 rows without anything
-around it. Two workloads: field questions (about 12 tokens) and transcriptions (60 to 150). Every figure is a ratio of
-two timings of this run; the ideal gain is computed from its own step times.
+around it. Two workloads: field questions (about 12 tokens) and transcriptions (60 to 150). Every figure is the median of
+several rounds' ratios of two timings, one right after the other; the ideal gain is computed from each round's own step
+times.
 """
 
 import argparse
@@ -126,33 +127,39 @@ def _until_end(row: Sequence[int], eos: Sequence[int]) -> int:
 
 
 @torch.inference_mode()
-def bare_step_s(engine: RowEngine, rows: int, length: int, repeats: int = 60) -> float:
-    """Median seconds of the decode forward alone, of so many rows of so many tokens."""
-    forward = engine.batch.forward
+def bare_step_s(batch: Batch, rows: int, length: int, repeats: int = 60) -> float:
+    """Median seconds of the decode forward alone, of so many rows of so many tokens, written where nobody reads."""
     fed = torch.from_numpy(np.full((3, rows), length, np.int64))
-    fed[0] = 5
-    seen = -(-(length + 1) // SETTINGS.bucket) * SETTINGS.bucket
+    fed[0], fed[1] = 5, batch.cache.length
+    seen = -(-length // SETTINGS.bucket) * SETTINGS.bucket
     times = []
     for _ in range(repeats):
         began = time.perf_counter()
-        forward(fed, seen)
+        batch.forward(fed, seen)
         times.append(time.perf_counter() - began)
     return median(times)
 
 
 class Watched(Batch):
-    """A batch that notes how long each step took in which all rows decoded and nothing was prefilled."""
+    """A batch that, after each step in which all rows decoded and nothing else was done, runs the bare forward of it.
+
+    The two are timed in one thread, a moment apart: what else the machine does, it does to both.
+    """
 
     def __init__(self, *arguments: Any) -> None:
-        self.full_steps: list[float] = []
+        self.steps: list[float] = []
+        self.bare: list[float] = []
         super().__init__(*arguments)
 
     def step(self) -> None:
         full = len(self.decoding) == ROWS and not self.prefilling and not self.waiting
+        longest = 1 + max((sequence.length for sequence in self.decoding), default=0)
         began = time.perf_counter()
         super().step()
+        done = time.perf_counter()
         if full:
-            self.full_steps.append(time.perf_counter() - began)
+            self.steps.append(done - began)
+            self.bare.append(bare_step_s(self, ROWS, longest, repeats=1))
 
 
 def against_bound(loaded: Loaded) -> dict[str, float]:
@@ -160,26 +167,20 @@ def against_bound(loaded: Loaded) -> dict[str, float]:
     loaded = replace(loaded, eos_token_ids=(-1,))  # nobody ends early
     engine = RowEngine(loaded, SETTINGS)
     engine.batch = batch = Watched(loaded, Glm(loaded.model, loaded.layout), SETTINGS, time.time)
-    requests = requests_about(loaded, "transcriptions", ROWS)
-    for _ in range(2):
-        batch.full_steps.clear()
-        for future in [engine.submit(request) for request in requests]:
-            future.result()
-    longest = max(request.prompt.tokens for request in requests) + LONGEST["transcriptions"] // 2
-    bare = bare_step_s(engine, ROWS, longest)
-    step = median(batch.full_steps)
+    for future in [engine.submit(request) for request in requests_about(loaded, "transcriptions", ROWS)]:
+        future.result()
     engine.close()
-    return {"step_ms": step * 1e3, "bare_step_ms": bare * 1e3, "share": bare / step}
+    step, bare = median(batch.steps), median(batch.bare)
+    share = median(bare / step for bare, step in zip(batch.bare, batch.steps, strict=True))
+    return {"step_ms": step * 1e3, "bare_step_ms": bare * 1e3, "share": share}
 
 
-def ideal_gain(loaded: Loaded, requests: Sequence[EngineRequest], tokens: float) -> float:
+def ideal_gain(engine: RowEngine, requests: Sequence[EngineRequest], tokens: float) -> float:
     """What 16 rows could gain at best over one: vision and prefill stay what they are, steps are shared."""
-    engine = RowEngine(loaded, SETTINGS)
     first = [engine.submit(_shortened(request)).result() for request in requests]
     prefill_s = median(generation.generate_ms for generation in first) / 1e3
     length = requests[0].prompt.tokens
-    one, many = (bare_step_s(engine, rows, length) for rows in (1, ROWS))
-    engine.close()
+    one, many = (bare_step_s(engine.batch, rows, length) for rows in (1, ROWS))
     return (prefill_s + tokens * one) / (prefill_s + tokens * many / ROWS)
 
 
@@ -187,18 +188,26 @@ def _shortened(request: EngineRequest) -> EngineRequest:
     return replace(request, decoding=Decoding(1))
 
 
-def compare(loaded: Loaded, workload: str, count: int) -> dict[str, float]:
+def compare(loaded: Loaded, workload: str, count: int, rounds: int) -> dict[str, float]:
+    """Medians of ``rounds``, each of which times everything on the same requests, one right after the other."""
     requests = requests_about(loaded, workload, count)
     engine, reference = RowEngine(loaded, SETTINGS), ReferenceEngine(loaded)
     through(engine, requests[:ROWS])
-    rows, static = through(engine, requests), in_static_batches(loaded, requests)
-    alone = through(reference, requests, clients=1)
+    found = [_round(loaded, engine, reference, requests) for _ in range(rounds)]
     for closing in (engine, reference):
         closing.close()
-    ideal = ideal_gain(loaded, requests[:8], rows.tokens / count)
+    return {key: median(result[key] for result in found) for key in found[0]}
+
+
+def _round(
+    loaded: Loaded, engine: RowEngine, reference: ReferenceEngine, requests: Sequence[EngineRequest]
+) -> dict[str, float]:
+    rows, alone = through(engine, requests), through(reference, requests, clients=1)
+    static = in_static_batches(loaded, requests)
+    ideal = ideal_gain(engine, requests[:8], rows.tokens / len(requests))
     gain = rows.per_second / alone.per_second
     return {
-        "tokens_per_answer": rows.tokens / count,
+        "tokens_per_answer": rows.tokens / len(requests),
         "rows_tokens_per_s": rows.per_second,
         "rows_vs_reference": gain,
         "rows_vs_static8": rows.per_second / static.per_second,
@@ -207,15 +216,17 @@ def compare(loaded: Loaded, workload: str, count: int) -> dict[str, float]:
     }
 
 
-def beam_costs(loaded: Loaded, workload: str, count: int) -> dict[str, float]:
-    """Throughput in answers, greedy over beam 4, by number of clients."""
+def beam_costs(loaded: Loaded, workload: str, count: int, rounds: int) -> dict[str, float]:
+    """Throughput in answers, greedy over beam 4, by number of clients; medians of rounds."""
     engine = RowEngine(loaded, SETTINGS.model_copy(update={"collapse": False}))
+    greedy, beams = (requests_about(loaded, workload, count, width) for width in (1, BEAM_WIDTH))
     costs = {}
     for clients in CLIENTS:
-        greedy, beams = (
-            through(engine, requests_about(loaded, workload, count, width), clients) for width in (1, BEAM_WIDTH)
-        )
-        costs[str(clients)] = beams.seconds / greedy.seconds
+        some = max(8, count * clients // max(CLIENTS))  # fewer clients answer fewer in the same time
+        pairs = [
+            (through(engine, greedy[:some], clients), through(engine, beams[:some], clients)) for _ in range(rounds)
+        ]
+        costs[str(clients)] = median(wide.seconds / narrow.seconds for narrow, wide in pairs)
     engine.close()
     return costs
 
@@ -248,14 +259,15 @@ def main() -> None:
         prog="python -m benchmarks.engine", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--json", type=Path, metavar="OUT")
-    parser.add_argument("--requests", type=int, default=48, help="for each measurement (default %(default)s)")
+    parser.add_argument("--requests", type=int, default=32, help="for each measurement (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="whose median is taken (default %(default)s)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--checkpoint", type=Path, default=FOLDER)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     loaded = load(ModelSettings(checkpoint=str(options.checkpoint.resolve()), device="cpu"))
-    workloads = {name: compare(loaded, name, options.requests) for name in LONGEST}
-    costs = {name: beam_costs(loaded, name, options.requests // 2) for name in LONGEST}
+    workloads = {name: compare(loaded, name, options.requests, options.rounds) for name in LONGEST}
+    costs = {name: beam_costs(loaded, name, options.requests, options.rounds) for name in LONGEST}
     bound = against_bound(loaded)
     long = workloads["transcriptions"]
     result = {
