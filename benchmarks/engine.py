@@ -2,9 +2,8 @@
 
 One run compares, on the same questions about the same pictures: the row engine; the reference engine, one request at a
 time; ``generate`` on static batches of 8; and the bound, which is the bare decode forward of 16 rows without anything
-around it. Two workloads: field questions (about 12 tokens) and transcriptions (60 to 150). Every figure is the median of
-several rounds' ratios of two timings, one right after the other; the ideal gain is computed from each round's own step
-times.
+around it. Two workloads: field questions (about 8 tokens) and transcriptions (about 60). Every figure is the median of
+several rounds' ratios of two timings, one right after the other; the ideal gain comes from each round's own step times.
 """
 
 import argparse
@@ -223,10 +222,11 @@ def beam_costs(loaded: Loaded, workload: str, count: int, rounds: int) -> dict[s
     costs = {}
     for clients in CLIENTS:
         some = max(8, count * clients // max(CLIENTS))  # fewer clients answer fewer in the same time
-        pairs = [
-            (through(engine, greedy[:some], clients), through(engine, beams[:some], clients)) for _ in range(rounds)
-        ]
-        costs[str(clients)] = median(wide.seconds / narrow.seconds for narrow, wide in pairs)
+        ratios = []
+        for _ in range(rounds):
+            narrow, wide = through(engine, greedy[:some], clients), through(engine, beams[:some], clients)
+            ratios.append(wide.seconds / narrow.seconds)
+        costs[str(clients)] = median(ratios)
     engine.close()
     return costs
 
@@ -260,7 +260,7 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, metavar="OUT")
     parser.add_argument("--requests", type=int, default=32, help="for each measurement (default %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="whose median is taken (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="whose median is taken (default %(default)s)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--checkpoint", type=Path, default=FOLDER)
     options = parser.parse_args()
