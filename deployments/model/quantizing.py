@@ -65,6 +65,9 @@ def finish(model: PreTrainedModel, dtype: torch.dtype) -> None:
                 f"{OUTPUTS}; {name} has {inputs} and {outputs}: set args.model.quantization: none"
             )
         layer.compute_dtype = dtype  # type: ignore[assignment]
+    for parameter in model.parameters():  # transformers leaves some of a stored checkpoint in the type they came in
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
 
 
 def weight_bytes(model: PreTrainedModel) -> dict[str, int]:

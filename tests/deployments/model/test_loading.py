@@ -70,6 +70,7 @@ def test_a_checkpoint_stored_in_nf4_loads_as_it_was_saved(checkpoint, tmp_path, 
     assert {layer.compute_dtype for layer in quantizing.quantized(again.model).values()} == {torch.bfloat16}
     exact = load(settings.model_copy(update={"checkpoint": str(tmp_path / "nf4"), "dtype": "float32"}))
     assert {layer.compute_dtype for layer in quantizing.quantized(exact.model).values()} == {torch.float32}
+    assert {p.dtype for p in exact.model.parameters()} == {torch.uint8, torch.float32}
 
 
 def test_a_checkpoint_stored_in_nf4_is_not_taken_for_an_unquantized_one(checkpoint, tmp_path):
