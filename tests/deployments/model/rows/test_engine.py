@@ -150,9 +150,10 @@ def test_more_beam_searches_than_rows_are_all_answered(loaded, engine):
     assert all_rows_are_free(engine)
 
 
-def test_a_cancelled_request_gives_its_rows_back_at_the_next_step(loaded, stepped):
+def test_a_cancelled_request_gives_its_rows_back_at_the_next_step(loaded, alone, stepped):
     gone = stepped.submit(question(loaded, 1, beam_width=4, max_new_tokens=100))
-    other = stepped.submit(question(loaded, 2, max_new_tokens=20))
+    staying = question(loaded, 2, max_new_tokens=20)
+    other = stepped.submit(staying)
     stepped.step(5)
     gone.cancel()
     stepped.step(2)
@@ -160,7 +161,7 @@ def test_a_cancelled_request_gives_its_rows_back_at_the_next_step(loaded, steppe
     stepped.run()
     with pytest.raises(CancelledError):
         gone.result(timeout=60)
-    assert len(other.result(timeout=60).token_ids) == 20
+    assert other.result(timeout=60).token_ids == alone(loaded, staying).token_ids
 
 
 def test_past_its_deadline_a_request_ends_waiting_or_running(loaded):
