@@ -58,10 +58,9 @@ def test_on_real_replicas_a_picture_stays_at_home_until_that_is_busy(live, tmp_p
             for picture, replicas in went.items():
                 replicas[handle.options(session_id=picture).remote().result(timeout_s=60)] += 1
         homes = {picture: replicas.most_common(1)[0][0] for picture, replicas in went.items()}
-        assert set(homes.values()) == set().union(*went.values()) and len(set(homes.values())) == 2
-        assert (
-            sum(max(replicas.values()) for replicas in went.values()) >= 34
-        )  # one slow to tell its queue is passed over
+        assert len(set(homes.values())) == 2
+        at_home = sum(max(replicas.values()) for replicas in went.values())
+        assert at_home >= 34  # of 36: a replica that is slow to tell its queue is passed over
 
         busy = handle.options(session_id=PICTURES[0])
         files = [tmp_path / str(n) for n in range(SLACK + 1)]
