@@ -15,19 +15,31 @@
     │   └── ImageError               400 image_invalid          the picture is missing or cannot be used
     │       ├── ImageMissing         400 image_missing
     │       ├── TooManyImages        400 too_many_images
-    │       ├── ImageUrlUnsupported  400 image_url_unsupported
+    │       ├── ImageUrlError        400 image_url_invalid      the picture's address cannot be used
+    │       │   ├── UnsupportedScheme  400 unsupported_scheme
+    │       │   ├── PortNotAllowed     400 port_not_allowed
+    │       │   ├── CredentialsInUrl   400 credentials_in_url
+    │       │   ├── BlockedAddress     400 blocked_address
+    │       │   └── TooManyRedirects   400 too_many_redirects
+    │       ├── FetchFailed          422 fetch_failed           the address is fine, its server is not
+    │       │   └── TlsFailed          422 tls_failed
+    │       ├── ImageTooLarge        413 image_too_large
     │       ├── ImageEncoding        400 image_encoding
     │       ├── NotAnImage           415 not_an_image
     │       ├── UnsupportedFormat    415 unsupported_format
     │       ├── ImageTruncated       422 image_truncated
     │       ├── ImageShape           422 image_shape
-    │       └── TooManyPixels        413 too_many_pixels
+    │       ├── TooManyPixels        413 too_many_pixels
+    │       ├── ImageTooCostly       422 image_too_costly       decoding took too long, too much, or crashed
+    │       └── ImageBlocked         422 image_blocked          the safety filter's verdict
     └── ServiceError                 500 internal               the request was fine, we could not answer it
         ├── EmptyAnswer              502 empty_answer
         ├── Unavailable              503 unavailable
         │   └── PixelsLost           503 unavailable
         ├── Overloaded               429 overloaded
+        ├── SafetyUnavailable        503 safety_unavailable
         └── DeadlineExceeded         504 deadline_exceeded
+            └── FetchTimeout           504 fetch_timeout
 
 The codes are part of the HTTP contract. A message says what to do. Raised where the fault is found and turned into a
 response in one place (``ingress/app.py``). Between deployments an error travels as a returned value, so that a
@@ -100,8 +112,40 @@ class TooManyImages(ImageError):
     code = "too_many_images"
 
 
-class ImageUrlUnsupported(ImageError):
-    code = "image_url_unsupported"
+class ImageUrlError(ImageError):
+    code = "image_url_invalid"
+
+
+class UnsupportedScheme(ImageUrlError):
+    code = "unsupported_scheme"
+
+
+class PortNotAllowed(ImageUrlError):
+    code = "port_not_allowed"
+
+
+class CredentialsInUrl(ImageUrlError):
+    code = "credentials_in_url"
+
+
+class BlockedAddress(ImageUrlError):
+    code = "blocked_address"
+
+
+class TooManyRedirects(ImageUrlError):
+    code = "too_many_redirects"
+
+
+class FetchFailed(ImageError):
+    status, code = 422, "fetch_failed"
+
+
+class TlsFailed(FetchFailed):
+    code = "tls_failed"
+
+
+class ImageTooLarge(ImageError):
+    status, code = 413, "image_too_large"
 
 
 class ImageEncoding(ImageError):
@@ -128,6 +172,14 @@ class TooManyPixels(ImageError):
     status, code = 413, "too_many_pixels"
 
 
+class ImageTooCostly(ImageError):
+    status, code = 422, "image_too_costly"
+
+
+class ImageBlocked(ImageError):
+    status, code = 422, "image_blocked"
+
+
 class ServiceError(TuwenError):
     pass
 
@@ -148,5 +200,13 @@ class Overloaded(ServiceError):
     status, code = 429, "overloaded"
 
 
+class SafetyUnavailable(ServiceError):
+    status, code = 503, "safety_unavailable"
+
+
 class DeadlineExceeded(ServiceError):
     status, code = 504, "deadline_exceeded"
+
+
+class FetchTimeout(DeadlineExceeded):
+    code = "fetch_timeout"

@@ -1,0 +1,224 @@
+"""Download a picture from a URL that a stranger sent, without becoming a way into the network that we run in.
+
+Each hop anew: parse, allowed host and port, look up the name, check **every** address, connect to one of those that
+were checked. Redirects are followed by hand, the body is counted as it arrives, and one deadline is over everything.
+No cookies, no proxies from the environment, no compression, no connection that serves two requests.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+import httpcore2
+
+from deployments.errors import (
+    BlockedAddress,
+    FetchFailed,
+    FetchTimeout,
+    ImageTooLarge,
+    ImageUrlError,
+    PortNotAllowed,
+    TooManyRedirects,
+    TuwenError,
+    UnsupportedScheme,
+)
+from deployments.ingress.addresses import Address, Network, is_allowed
+from deployments.ingress.dialing import CheckedDialer, Resolver, SystemResolver
+from deployments.ingress.fetch_settings import FetchKnobs
+from deployments.ingress.urls import Target, parse_url
+
+logger = logging.getLogger("ray.serve")
+
+USER_AGENT = "tuwen/0.1"
+REDIRECTS = frozenset((301, 302, 303, 307, 308))
+FREE_PIECES, PIECE_BYTES = 1_000, 128
+"""Each piece of a body costs time on the loop, however short: after the first ones they must average this length."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Trip:
+    """One download: what it may do, and the host that its caller named, which is the one that messages name."""
+
+    named: str
+    knobs: FetchKnobs
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    location: str
+
+
+class Fetcher:
+    """Downloads pictures. ``resolve``, ``network`` and ``trust`` are the system's unless a test hands in others."""
+
+    def __init__(
+        self,
+        resolve: Resolver | None = None,
+        network: httpcore2.AsyncNetworkBackend | None = None,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:
+        self._resolve = resolve or SystemResolver()
+        self._network = network or httpcore2.AnyIOBackend()
+        self._trust = trust or httpcore2.default_ssl_context()
+        self._turns, self._max_concurrent = asyncio.Semaphore(1), 1
+
+    async def fetch(self, url: str, knobs: FetchKnobs, max_bytes: int) -> bytes:
+        """The body at ``url``, as sent; whether it is a picture is for the decoder to say.
+
+        Raises:
+            ImageUrlError: the URL, or one that it redirects to, may not be fetched (its subclasses say why).
+            ImageTooLarge: more than ``max_bytes``.
+            FetchFailed: no such host, no connection, not a 2xx answer, or not proper HTTP; TlsFailed for TLS.
+            FetchTimeout: not all there within ``knobs.timeout_s``, waiting for a turn included.
+        """
+        target = parse_url(url)
+        trip = _Trip(target.host, knobs, max_bytes)
+        try:
+            async with asyncio.timeout(knobs.timeout_s), self._turn(knobs.max_concurrent):
+                return await self._follow(target, trip)
+        except TimeoutError as late:
+            raise FetchTimeout(
+                f"{trip.named} did not deliver the picture within {knobs.timeout_s:g} s: ask again, or send the file"
+            ) from late
+
+    def _turn(self, max_concurrent: int) -> asyncio.Semaphore:
+        """Whoever holds a turn when the limit changes keeps it, beside the new limit."""
+        if max_concurrent != self._max_concurrent:
+            self._turns, self._max_concurrent = asyncio.Semaphore(max_concurrent), max_concurrent
+        return self._turns
+
+    async def _follow(self, target: Target, trip: _Trip) -> bytes:
+        seen = {target}
+        while True:
+            found = await self._ask(target, trip)
+            if isinstance(found, bytes):
+                return found
+            target = _redirected(target, found.location, trip)
+            if target in seen or len(seen) > trip.knobs.max_redirects:
+                raise TooManyRedirects(f"{trip.named} redirects too often: link to the picture itself")
+            seen.add(target)
+
+    async def _ask(self, target: Target, trip: _Trip) -> bytes | _Moved:
+        """One hop: the body, or where it has moved."""
+        addresses = await self._checked(target, trip)
+        try:
+            async with self._sent(target, addresses, trip) as (response, dialer):
+                return await _received(response, dialer, trip)
+        except TuwenError:
+            raise
+        except Exception as fault:  # httpcore2, h11, ssl, anyio and the socket each have their own; all mean the same
+            logger.info("download from %s failed: %s", trip.named, type(fault).__name__)
+            raise FetchFailed(
+                f"{trip.named} did not deliver the picture: check the address, or send the file"
+            ) from fault
+
+    async def _checked(self, target: Target, trip: _Trip) -> Sequence[Address]:
+        """The addresses that may be dialled, two at most; raises unless all that the name has are allowed."""
+        knobs, opened = trip.knobs, trip.knobs.private_ranges.get(target.host, ())
+        blocked = BlockedAddress(f"{trip.named} does not lead to a public address: send the file")
+        literal = [] if target.address is None else [target.address]
+        if (target.is_local_name and not opened) or not _all_allowed(literal, opened, knobs):
+            raise blocked
+        if not knobs.allows(target.host):
+            raise BlockedAddress(f"{trip.named} leads to a host that pictures are not fetched from: send the file")
+        if target.port not in knobs.ports:
+            allowed = " and ".join(map(str, knobs.ports))
+            raise PortNotAllowed(f"{trip.named} leads to a port that is not allowed: only {allowed} are")
+        addresses = literal or await self._found(target, trip)
+        if not _all_allowed(addresses, opened, knobs):
+            raise blocked
+        return _two(addresses)
+
+    async def _found(self, target: Target, trip: _Trip) -> Sequence[Address]:
+        fault: Exception | None = None
+        try:
+            addresses = await self._resolve(target.host, target.port)
+        except (OSError, ValueError) as unknown:  # ValueError: no name or answer that the system takes for proper
+            addresses, fault = [], unknown
+        if not addresses:
+            raise FetchFailed(f"{trip.named} could not be found: check the address, or send the file") from fault
+        return addresses
+
+    @asynccontextmanager
+    async def _sent(
+        self, target: Target, addresses: Sequence[Address], trip: _Trip
+    ) -> AsyncIterator[tuple[httpcore2.Response, CheckedDialer]]:
+        """The response's head, on a connection of its own.
+
+        Not from a pool: one would hand a connection that was made and verified for one request to another.
+        """
+        # A share of the time for each, so that a first address that is dead leaves the other half to the second.
+        connect_s = trip.knobs.timeout_s / len(addresses)
+        dialer = CheckedDialer(self._network, addresses, connect_s, trip.named)
+        url = httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.target)
+        connection = httpcore2.AsyncHTTPConnection(url.origin, ssl_context=self._trust, network_backend=dialer)
+        try:
+            request = httpcore2.Request("GET", url, headers=_headers(target, trip.knobs))
+            yield await connection.handle_async_request(request), dialer
+        finally:
+            await dialer.aclose()
+
+
+def _headers(target: Target, knobs: FetchKnobs) -> list[tuple[str, str]]:
+    """Made anew for every hop, so that what one host is told never reaches another."""
+    usual = {"accept": "image/*", "user-agent": USER_AGENT}
+    fixed = {"accept-encoding": "identity", "connection": "close"}
+    return [("host", target.authority), *{**usual, **knobs.headers_for(target.host), **fixed}.items()]
+
+
+async def _received(response: httpcore2.Response, dialer: CheckedDialer, trip: _Trip) -> bytes | _Moved:
+    if response.status in REDIRECTS and (location := _value(response, b"location")):
+        return _Moved(location)
+    if response.status // 100 != 2:
+        raise FetchFailed(f"{trip.named} answered with {response.status // 100}xx: check the address, or send the file")
+    if _value(response, b"content-encoding").lower() not in ("", "identity"):
+        raise FetchFailed(f"{trip.named} sends the picture compressed, although it was told not to: send the file")
+    return await _body(response, dialer, trip)
+
+
+async def _body(response: httpcore2.Response, dialer: CheckedDialer, trip: _Trip) -> bytes:
+    too_large = ImageTooLarge(f"the picture has more than the {trip.max_bytes} bytes allowed: send it smaller")
+    if int(_value(response, b"content-length") or 0) > trip.max_bytes:
+        raise too_large
+    dialer.head_arrived(trip.max_bytes)
+    pieces, size = [], 0
+    async with aclosing(response.aiter_stream()) as arriving:
+        async for piece in arriving:
+            pieces.append(piece)
+            size += len(piece)
+            if size > trip.max_bytes:
+                raise too_large
+            if len(pieces) > FREE_PIECES and size < len(pieces) * PIECE_BYTES:
+                raise FetchFailed(f"{trip.named} sends the picture in too many small pieces: send the file")
+    return b"".join(pieces)
+
+
+def _redirected(target: Target, location: str, trip: _Trip) -> Target:
+    """Where a redirect leads. Its message must not tell: it may be from inside a network that the caller cannot see."""
+    try:
+        found = parse_url(location, base=target)
+    except ImageUrlError as fault:
+        raise type(fault)(f"{trip.named} redirects to an address that cannot be used: send the file") from fault
+    if target.scheme == "https" and found.scheme == "http":
+        raise UnsupportedScheme(f"{trip.named} redirects from https to http: link to the picture itself")
+    return found
+
+
+def _value(response: httpcore2.Response, name: bytes) -> str:
+    """A header's value, several joined by commas, or an empty text. Locations in the wild are UTF-8."""
+    found = [value for key, value in response.headers if key.lower() == name]
+    return b", ".join(found).decode("utf-8", errors="replace").strip()
+
+
+def _all_allowed(addresses: Sequence[Address], opened: Sequence[Network], knobs: FetchKnobs) -> bool:
+    return all(is_allowed(address, opened, knobs.blocked_ranges) for address in addresses)
+
+
+def _two(addresses: Sequence[Address]) -> Sequence[Address]:
+    """The first, and another to try when it does not answer: of the other family if there is one."""
+    first, *others = addresses
+    return [first, *sorted(others, key=lambda other: other.version == first.version)[:1]]

@@ -1,0 +1,433 @@
+"""Where a download may go: the table of bad addresses, look-ups, redirects, and what is sent."""
+
+import asyncio
+import socket
+from ipaddress import ip_address
+
+import pytest
+
+from deployments.errors import (
+    BlockedAddress,
+    FetchFailed,
+    FetchTimeout,
+    ImageUrlError,
+    PortNotAllowed,
+    TooManyRedirects,
+    TuwenError,
+    UnsupportedScheme,
+)
+from deployments.ingress.dialing import SystemResolver
+from deployments.ingress.fetch import Fetcher
+from deployments.ingress.fetch_settings import FetchKnobs
+
+from .conftest import Calls
+from .internet import (
+    MAX_BYTES,
+    NO_TRUST,
+    PICTURE,
+    PUBLIC,
+    PUBLIC_TOO,
+    PUBLIC_V6,
+    Internet,
+    by_path,
+    fetched,
+    moved,
+    ok,
+)
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+URL = "http://pictures.example.com/a.png"
+METADATA = "http://169.254.169.254/latest/meta-data/"
+
+
+def refused(url: str, knobs: FetchKnobs | None = None) -> TuwenError:
+    """The error of a download over the machine's real resolver and network."""
+
+    async def scenario() -> None:
+        resolver = SystemResolver()
+        try:
+            await Fetcher(resolver, trust=NO_TRUST).fetch(url, knobs or FetchKnobs(), MAX_BYTES)
+        finally:
+            resolver.close()
+
+    with pytest.raises(TuwenError) as caught:
+        asyncio.run(scenario())
+    return caught.value
+
+
+def test_a_picture_comes_as_it_was_sent() -> None:
+    assert fetched(URL, ok()) == PICTURE
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/x",
+        "http://localhost/x",
+        "http://LOCALHOST./x",
+        "http://pictures.localhost/x",
+        "http://[::1]/x",
+        "https://127.0.0.1/x",
+        METADATA,
+        "http://metadata.google.internal/computeMetadata/v1/",
+        "http://kubernetes.default.svc.cluster.local/",
+        "http://printer.local/",
+        "http://router.home.arpa/",
+        "http://100.100.100.200/",
+        "http://100.64.0.1/",
+        "http://168.63.129.16/",
+        "http://10.0.0.1/",
+        "http://172.16.0.1/",
+        "http://192.168.1.1/",
+        "http://0.0.0.0/",
+        "http://255.255.255.255/",
+        "http://[fd00::1]/",
+        "http://[fd00:ec2::254]/",
+        "http://[fe80::1]/",
+        "http://[fe80::1%25eth0]/",
+        "http://[fe80::1%eth0]/",
+        "http://[2606:4700::1111%eth0]/",
+        "http://[fec0::1]/",
+        "http://[::]/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://[::ffff:7f00:1]/",
+        "http://[::127.0.0.1]/",
+        "http://[::ffff:0:127.0.0.1]/",
+        "http://[64:ff9b::169.254.169.254]/",
+        "http://[64:ff9b:1::8.8.8.8]/",
+        "http://[2002:7f00:1::]/",
+        "http://[2001:0:a00:1::f5ff:fffe]/",
+        "http://[2606:4700::5efe:10.0.0.1]/",
+        "http://127。0。0。1/",
+        "http://127.0.0.1./",
+        "http://127.0.0.1:22/",
+    ],
+)
+def test_an_address_that_is_not_public_is_refused_without_a_look_up_or_a_connection(url: str, calls: Calls) -> None:
+    assert isinstance(refused(url), BlockedAddress)
+    assert calls.connected == []
+    assert calls.looked_up == []
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["2130706433", "0x7f000001", "017700000001", "0x7f.1", "127.1", "127.0.1", "0177.0.0.1", "0x7f.0.0.1", "127.0.0.01", "0", "0x", "2852039166", "127。1", "127.1."],
+)  # fmt: skip
+def test_every_other_spelling_of_an_ipv4_address_is_refused(host: str, calls: Calls) -> None:
+    assert isinstance(refused(f"http://{host}/"), BlockedAddress)
+    assert calls.connected == []
+
+
+@pytest.mark.parametrize("host", ["2130706433", "0x7f.1", "017700000001", "127.1", "１２７.０.０.１"])
+def test_what_the_resolver_makes_of_a_spelling_is_checked_too(host: str) -> None:
+    """Even if the parser let it through: the real resolver's answer is a loopback address, and that is refused."""
+
+    async def scenario() -> None:
+        resolver = SystemResolver()
+        try:
+            found = await resolver(host, 80)
+            assert [str(address) for address in found] == ["127.0.0.1"]
+        finally:
+            resolver.close()
+
+    asyncio.run(scenario())
+    internet = Internet({"pictures.example.com": [["127.0.0.1"]]})
+    with pytest.raises(BlockedAddress):
+        fetched(URL, ok(), internet)
+    assert internet.dialled == []
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [PUBLIC, "10.0.0.1"],
+        ["10.0.0.1", PUBLIC],
+        [PUBLIC, "::1"],
+        [PUBLIC] * 50 + ["169.254.169.254"],
+        [PUBLIC_V6, "::ffff:10.0.0.1"],
+        ["fe80::1%eth0", PUBLIC],
+        ["64:ff9b::10.0.0.1"],
+    ],
+)
+def test_one_answer_that_is_not_public_is_enough_to_refuse(answers: list[str]) -> None:
+    internet = Internet({"pictures.example.com": [answers]})
+    with pytest.raises(BlockedAddress) as caught:
+        fetched(URL, ok(), internet)
+    assert internet.dialled == []
+    assert not any(answer in str(caught.value) for answer in answers)
+
+
+@pytest.mark.parametrize("address", [PUBLIC_V6, f"64:ff9b::{PUBLIC}", f"::ffff:{PUBLIC}"])
+def test_public_ipv6_and_translated_public_ipv4_are_served(address: str) -> None:
+    internet = Internet({"pictures.example.com": [[address]]})
+
+    async def scenario() -> bytes:
+        async with internet.site(ok(), address=str(ip_address(address))):
+            return await internet.fetcher().fetch(URL, FetchKnobs(), MAX_BYTES)
+
+    assert asyncio.run(scenario()) == PICTURE
+
+
+def test_a_rebinding_name_is_looked_up_once_and_the_connection_goes_to_that_answer() -> None:
+    internet = Internet({"pictures.example.com": [[PUBLIC], ["127.0.0.1"]]})
+    assert fetched(URL, ok(), internet) == PICTURE
+    assert internet.looked_up == ["pictures.example.com"]
+    assert internet.dialled == [(PUBLIC, 80)]
+
+
+def test_a_redirect_to_the_same_name_is_looked_up_and_checked_again() -> None:
+    internet = Internet({"pictures.example.com": [[PUBLIC], ["127.0.0.1"]]})
+    with pytest.raises(BlockedAddress):
+        fetched(URL, moved("/b.png"), internet)
+    assert internet.dialled == [(PUBLIC, 80)]
+
+
+@pytest.mark.parametrize(
+    ("location", "error"),
+    [
+        (METADATA, BlockedAddress),
+        ("http://[::ffff:169.254.169.254]/", BlockedAddress),
+        ("//127.0.0.1/admin", BlockedAddress),
+        ("http://2130706433/", BlockedAddress),
+        ("http://localhost:80/", BlockedAddress),
+        ("http://internal.example.com/", BlockedAddress),
+        ("http://pictures.example.com:6379/", PortNotAllowed),
+        ("//user:secret@pictures.example.com/", ImageUrlError),
+        ("file:///etc/passwd", UnsupportedScheme),
+        ("data:image/png;base64,AAAA", UnsupportedScheme),
+        ("gopher://pictures.example.com/_x", UnsupportedScheme),
+        ("http://pictures.example.com\\@127.0.0.1/", ImageUrlError),
+        ("http://[/", ImageUrlError),
+        ("http:///b.png", ImageUrlError),
+        ("http:///127.0.0.1/", ImageUrlError),
+        ("/a b", ImageUrlError),
+        ("/" + "a" * 5_000, ImageUrlError),
+    ],
+)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_checked_like_the_first_address_and_not_told(
+    location: str, error: type[TuwenError], status: int
+) -> None:
+    internet = Internet({"pictures.example.com": [[PUBLIC]], "internal.example.com": [["10.1.2.3"]]})
+    with pytest.raises(error) as caught:
+        fetched(URL, moved(location, status), internet)
+    assert internet.dialled == [(PUBLIC, 80)]
+    assert caught.value.message.startswith("pictures.example.com ")
+    for secret in ("169.254", "127.0.0.1", "10.1", "internal.example.com", "secret", "passwd", "6379", "localhost"):
+        assert secret not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "location", ["b.png", "/b.png", "//pictures.example.com/b.png", "?b", "http://PICTURES.example.com./b.png#x"]
+)
+def test_a_relative_redirect_is_followed(location: str) -> None:
+    answers = {"/a.png": moved(location), "/b.png": ok(), "/a.png?b": ok()}
+    assert fetched(URL, by_path(answers)) == PICTURE
+
+
+def test_three_redirects_are_followed_and_a_fourth_is_not() -> None:
+    chain = {f"/{step}": moved(f"/{step + 1}") for step in range(4)}
+    assert fetched("http://pictures.example.com/1", by_path(chain | {"/4": ok()})) == PICTURE
+    with pytest.raises(TooManyRedirects):
+        fetched("http://pictures.example.com/0", by_path(chain | {"/4": ok()}))
+
+
+def test_a_loop_ends_when_it_closes() -> None:
+    internet = Internet({"pictures.example.com": [[PUBLIC]]})
+    with pytest.raises(TooManyRedirects):
+        fetched("http://pictures.example.com/0", by_path({"/0": moved("/1"), "/1": moved("/0")}), internet)
+    assert len(internet.dialled) == 2
+
+
+def test_no_redirects_when_none_are_allowed() -> None:
+    with pytest.raises(TooManyRedirects):
+        fetched(URL, moved("/b.png"), knobs=FetchKnobs(max_redirects=0))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        moved(""),
+        b"HTTP/1.1 302 Found\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\n\r\n",
+        b"HTTP/1.1 300 Choose\r\nLocation: /b\r\n\r\n",
+    ],
+)
+def test_a_redirect_that_leads_nowhere_is_a_failure_of_the_server(answer: bytes) -> None:
+    with pytest.raises(FetchFailed, match="answered with 3xx"):
+        fetched(URL, answer)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://pictures.example.com:22/",
+        "http://pictures.example.com:6379/",
+        "https://pictures.example.com:25/",
+        "http://pictures.example.com:0/",
+        "http://pictures.example.com:99999/",
+    ],
+)
+def test_only_listed_ports(url: str) -> None:
+    internet = Internet({"pictures.example.com": [[PUBLIC]]})
+    with pytest.raises(PortNotAllowed):
+        fetched(url, ok(), internet)
+    assert internet.looked_up == internet.dialled == []
+
+
+def test_a_listed_port_is_served_and_named_in_the_host_header() -> None:
+    internet = Internet({"pictures.example.com": [[PUBLIC]]})
+
+    async def scenario() -> bytes:
+        async with internet.site(ok(), port=8080):
+            knobs = FetchKnobs(ports=(8080,))
+            return await internet.fetcher().fetch("http://pictures.example.com:8080/", knobs, MAX_BYTES)
+
+    assert asyncio.run(scenario()) == PICTURE
+    assert "\r\nhost: pictures.example.com:8080\r\n" in internet.requests[0].lower()
+
+
+def test_a_host_that_is_not_allowed_is_not_even_looked_up() -> None:
+    internet = Internet({"pictures.example.com": [[PUBLIC]]})
+    with pytest.raises(BlockedAddress):
+        fetched(URL, ok(), internet, FetchKnobs(allowed_hosts=("other.example.com",)))
+    assert internet.looked_up == []
+    assert fetched(URL, ok(), internet, FetchKnobs(allowed_hosts=("*.example.com",))) == PICTURE
+
+
+def test_a_redirect_cannot_leave_the_allowed_hosts() -> None:
+    internet = Internet({"pictures.example.com": [[PUBLIC]], "evil.org": [[PUBLIC]]})
+    with pytest.raises(BlockedAddress):
+        fetched(URL, moved("http://evil.org/"), internet, FetchKnobs(allowed_hosts=("*.example.com",)))
+    assert internet.looked_up == ["pictures.example.com"]
+
+
+def test_a_named_host_may_be_in_the_ranges_opened_for_it_and_nobody_else() -> None:
+    names = {"pictures.example.com": [["169.254.0.47"]], "evil.org": [["169.254.0.47"]]}
+    knobs = FetchKnobs.model_validate({"private_ranges": {"Pictures.example.com": ["169.254.0.47/32"]}})
+
+    async def scenario(url: str) -> bytes:
+        internet = Internet({name: list(answers) for name, answers in names.items()})
+        async with internet.site(ok(), address="169.254.0.47"):
+            return await internet.fetcher().fetch(url, knobs, MAX_BYTES)
+
+    assert asyncio.run(scenario(URL)) == PICTURE
+    with pytest.raises(BlockedAddress):
+        asyncio.run(scenario("http://evil.org/"))
+    with pytest.raises(BlockedAddress):
+        asyncio.run(scenario("http://169.254.0.47/"))
+
+
+def test_no_opened_range_reaches_the_metadata() -> None:
+    internet = Internet({"pictures.example.com": [["169.254.169.254"]]})
+    with pytest.raises(BlockedAddress):
+        fetched(
+            URL, ok(), internet, FetchKnobs.model_validate({"private_ranges": {"pictures.example.com": ["0.0.0.0/0"]}})
+        )
+
+
+@pytest.mark.parametrize("address", [PUBLIC, f"64:ff9b::{PUBLIC}"])
+def test_a_blocked_range_is_never_reached(address: str) -> None:
+    internet = Internet({"pictures.example.com": [[address]]})
+    with pytest.raises(BlockedAddress):
+        fetched(URL, ok(), internet, FetchKnobs.model_validate({"blocked_ranges": ["93.184.216.0/24"]}))
+
+
+def test_a_second_address_is_tried_once_and_of_the_other_family_if_there_is_one() -> None:
+    internet = Internet({"pictures.example.com": [[PUBLIC_V6, "2606:2800:220:1::2", "2606:2800:220:1::3", PUBLIC]]})
+    assert fetched(URL, ok(), internet) == PICTURE
+    assert internet.dialled == [(PUBLIC_V6, 80), (PUBLIC, 80)]
+
+
+def test_an_address_that_never_answers_leaves_time_for_the_next() -> None:
+    internet = Internet({"pictures.example.com": [[PUBLIC_TOO, PUBLIC]]}, never_answer=frozenset([PUBLIC_TOO]))
+    assert fetched(URL, ok(), internet, FetchKnobs(timeout_s=2)) == PICTURE
+
+
+def test_no_connection_and_no_name_are_failures_that_tell_no_more() -> None:
+    internet = Internet({"pictures.example.com": [[PUBLIC_TOO]], "empty.example.com": [[]]})
+    with pytest.raises(FetchFailed) as nobody:
+        fetched(URL, ok(), internet)
+    with pytest.raises(FetchFailed) as junk:
+        fetched(URL, b"SSH-2.0-OpenSSH_9.6\r\n")
+    assert nobody.value.message == junk.value.message
+    assert PUBLIC_TOO not in nobody.value.message
+    for url in ("http://unknown.example.com/", "http://empty.example.com/"):
+        with pytest.raises(FetchFailed, match="could not be found"):
+            fetched(url, ok(), internet)
+
+
+@pytest.mark.parametrize("fault", [socket.gaierror(-2, "unknown"), UnicodeError("label too long"), TimeoutError()])
+def test_a_name_that_the_system_cannot_look_up_is_a_failure(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch, calls: Calls
+) -> None:
+    def getaddrinfo(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    error = refused("http://pictures.example.com/")
+    assert type(error) is FetchFailed
+    assert calls.connected == []
+
+
+def test_what_is_sent_is_only_what_a_picture_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    internet = Internet({"pictures.example.com": [[PUBLIC]]})
+    fetched("http://pictures.example.com/a.png?q=1#part", ok(PICTURE, "Set-Cookie: a=b"), internet)
+    line, *headers = internet.requests[0].strip().lower().split("\r\n")
+    assert line == "get /a.png?q=1 http/1.1"
+    assert sorted(headers) == [
+        "accept-encoding: identity",
+        "accept: image/*",
+        "connection: close",
+        "host: pictures.example.com",
+        "user-agent: tuwen/0.1",
+    ]
+
+
+def test_headers_of_one_host_do_not_travel_to_another() -> None:
+    internet = Internet({"wework.qpic.cn": [[PUBLIC]], "pictures.example.com": [[PUBLIC]]})
+    knobs = FetchKnobs.model_validate({"headers": {"*.qpic.cn": {"Referer": "https://work.weixin.qq.com/"}}})
+    answers = {"/a": moved("http://pictures.example.com/b"), "/b": ok(PICTURE)}
+    assert fetched("http://wework.qpic.cn/a", by_path(answers), internet, knobs) == PICTURE
+    first, second = internet.requests
+    assert "\r\nreferer: https://work.weixin.qq.com/\r\n" in first.lower()
+    assert "referer" not in second.lower()
+
+
+def test_each_hop_has_a_connection_of_its_own() -> None:
+    internet = Internet({"pictures.example.com": [[PUBLIC]]})
+    assert fetched(URL, by_path({"/a.png": moved("/b"), "/b": ok()}), internet) == PICTURE
+    assert len(internet.dialled) == 2
+
+
+def test_downloads_beyond_the_limit_wait_their_turn_within_their_deadline() -> None:
+    internet = Internet({"pictures.example.com": [[PUBLIC]]}, never_answer=frozenset([PUBLIC]))
+
+    async def scenario() -> None:
+        fetcher = internet.fetcher()
+        first, second = FetchKnobs(timeout_s=0.3, max_concurrent=1), FetchKnobs(timeout_s=0.05, max_concurrent=1)
+        running = asyncio.create_task(fetcher.fetch(URL, first, MAX_BYTES))
+        await asyncio.sleep(0)
+        with pytest.raises(FetchTimeout):
+            await fetcher.fetch(URL, second, MAX_BYTES)
+        assert len(internet.looked_up) == 1
+        with pytest.raises(FetchTimeout):
+            await running
+
+    asyncio.run(scenario())
+
+
+def test_a_turn_is_given_back_on_every_path() -> None:
+    internet = Internet({"pictures.example.com": [[PUBLIC]]})
+
+    async def scenario() -> bytes:
+        fetcher, knobs = internet.fetcher(), FetchKnobs(max_concurrent=1)
+        for url in ("http://nobody.example.com/", "http://127.0.0.1/", "http://pictures.example.com:22/"):
+            with pytest.raises(TuwenError):
+                await fetcher.fetch(url, knobs, MAX_BYTES)
+        async with internet.site(ok()):
+            return await fetcher.fetch(URL, knobs, MAX_BYTES)
+
+    assert asyncio.run(scenario()) == PICTURE
