@@ -2,7 +2,10 @@
 
 import os
 import shutil
+import signal
 import socket
+import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +51,65 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@dataclass
+class RedisServer:
+    """A ``redis-server`` of our own on a free port, which keeps nothing on disk."""
+
+    path: str
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Returns when it listens."""
+        options = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        self.process = subprocess.Popen([self.path, *options], stdout=subprocess.DEVNULL)
+        give_up = time.monotonic() + 30
+        while True:
+            assert self.process.poll() is None, f"redis-server ended with {self.process.returncode}"
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return
+            except OSError:
+                assert time.monotonic() < give_up, "redis-server does not listen"
+                time.sleep(0.01)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()  # a paused process ends by this too
+            self.process.wait()
+            self.process = None
+
+    def pause(self) -> None:
+        """It keeps its connections and accepts new ones, and answers nothing."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def restore(self) -> None:
+        """Running, as at the session's start, whatever a test has left behind."""
+        self.stop()
+        self.start()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    path = shutil.which("redis-server")
+    if path is None:
+        missing_package("redis-server")
+    assert path is not None
+    server = RedisServer(path, free_port())
+    server.start()
+    yield server
+    server.stop()
 
 
 @dataclass
