@@ -17,7 +17,7 @@ import os
 import pickle
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from multiprocessing import get_context
@@ -95,8 +95,14 @@ def training_seed(family: str, number: int) -> int:
     return number
 
 
-def lessons_of(step: int, stage: Stage, characters: str, first_picture: int = 0) -> list[Lesson]:
-    """The lessons of one step; plain pictures of one batch have one size, large ones one desk."""
+def lessons_of(
+    step: int, stage: Stage, characters: str, first_picture: int = 0, more: Sequence[str] = ()
+) -> list[Lesson]:
+    """The lessons of one step; plain pictures of one batch have one size, large ones one desk.
+
+    Each family has its turn, and those named in ``more`` one more each time.
+    """
+    turns = (*TURNS, *more)
     shapes = Random(f"shapes:{step}")
     first = first_picture + step * BATCH
     large = stage.large_every > 0 and step % stage.large_every == 0
@@ -108,7 +114,7 @@ def lessons_of(step: int, stage: Stage, characters: str, first_picture: int = 0)
             rng = rng_of(primer.FAMILY, training_seed(primer.FAMILY, number))
             lessons.append(Lesson.about(primer.draw(rng, size, characters, damaged=damaged), (), scene.BUDGET))
             continue
-        family = FAMILIES[TURNS[number % len(TURNS)]]
+        family = FAMILIES[turns[number % len(turns)]]
         rng = rng_of(family.name, training_seed(family.name, number))
         fewest = stage.kind == "one line"
         picture = scene.draw(rng, family, desk) if large else family.draw(rng, size, fewest=fewest)
@@ -117,12 +123,12 @@ def lessons_of(step: int, stage: Stage, characters: str, first_picture: int = 0)
     return lessons
 
 
-def training_batches(start: int, total: int, before: int) -> Iterator[Batch]:
+def training_batches(start: int, total: int, before: int, more: Sequence[str]) -> Iterator[Batch]:
     """Batches from step ``start`` on, of pictures that none of the ``before`` of an earlier training was."""
     writer = Writer(build_tokenizer(), layout_of(build_image_processor()))
     stages, characters = curriculum(total, before > 0), alphabet().replace("\n", "").replace(" ", "")
     for step in range(start, total):
-        yield writer.batch(lessons_of(step, stage_at(stages, step), characters, before * NUMBERS_APART))
+        yield writer.batch(lessons_of(step, stage_at(stages, step), characters, before * NUMBERS_APART, more))
 
 
 def layout_of(processor: Any) -> PatchLayout:
@@ -130,11 +136,11 @@ def layout_of(processor: Any) -> PatchLayout:
                        tuple(processor.image_mean), tuple(processor.image_std))  # fmt: skip
 
 
-def _produce(queue: Any, trainer: int, start: int, total: int, before: int) -> None:
+def _produce(queue: Any, trainer: int, start: int, total: int, before: int, more: Sequence[str]) -> None:
     """Runs until the trainer ends; a killed one must not leave us behind, waiting for it to read."""
     torch.set_num_threads(1)
     queue.cancel_join_thread()
-    for item in chain(map(pickle.dumps, training_batches(start, total, before)), [None]):
+    for item in chain(map(pickle.dumps, training_batches(start, total, before, more)), [None]):
         while os.getppid() == trainer:
             try:
                 queue.put(item, timeout=5)
@@ -145,11 +151,11 @@ def _produce(queue: Any, trainer: int, start: int, total: int, before: int) -> N
         time.sleep(1)
 
 
-def prefetched(start: int, total: int, before: int) -> Iterator[Batch]:
+def prefetched(start: int, total: int, before: int, more: Sequence[str]) -> Iterator[Batch]:
     """``training_batches`` drawn by a child process, a few ahead."""
     context = get_context("spawn")
     queue = context.Queue(maxsize=8)
-    context.Process(target=_produce, args=(queue, os.getpid(), start, total, before), daemon=True).start()
+    context.Process(target=_produce, args=(queue, os.getpid(), start, total, before, more), daemon=True).start()
     while (item := queue.get()) is not None:
         yield pickle.loads(item)
 
@@ -183,7 +189,7 @@ def train(options: argparse.Namespace) -> None:
     steppers = optimizers(reader)
     journal = Journal(options.work, options.steps, options.start and options.start / LOG)
     step = journal.resume(reader, steppers)
-    for batch in prefetched(step, options.steps, journal.before):
+    for batch in prefetched(step, options.steps, journal.before, options.more):
         set_rates(steppers, step, options)
         journal.add(take_step(reader, steppers, batch, device), len(batch.families))
         step += 1
@@ -307,6 +313,10 @@ def main() -> None:
     parser.add_argument("--muon-rate", type=float, default=2e-3, help="peak Muon learning rate")
     parser.add_argument("--start", type=Path, help="go on from this finished checkpoint instead of random weights")
     parser.add_argument("--start-share", type=float, default=0.5, help="of its weights in the result")
+    parser.add_argument(
+        "--more", nargs="*", default=[], choices=tuple(FAMILIES), metavar="FAMILY",
+        help="draw this family more often, by one turn each time it is named",
+    )  # fmt: skip
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="where there is no C++ compiler")
     parser.add_argument("--work", type=Path, default=Path("build/train"), help="state, log and the newest checkpoint")
