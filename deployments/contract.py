@@ -13,6 +13,9 @@ Pixels = NDArray[np.uint8]
 Place = tuple[int, int]
 """Row and column, from 1, of a tile in the grid cut from a large picture."""
 
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels of an upright picture."""
+
 OVERVIEW: Place = (0, 0)
 """The place of the whole picture, which stands before its tiles."""
 
@@ -51,22 +54,41 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a safety check, ``source``, holds a picture for, and how surely (0 to 1)."""
+
+    label: str
+    score: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """A picture ready for the model: where its tiles are, and what is known without them.
 
     ``tiles`` is an object reference to a ``tuple[Pixels, ...]`` in the cluster's store: the pixels go from the
     preprocessor to the model and never through the ingress. ``sizes`` are the tiles' (height, width), ``places`` where
-    in the picture they belong: the overview first, then the tiles of a large picture in reading order. ``picture`` is
-    a digest of the file: requests about one picture go to the replica that knows it.
+    in the picture they belong: the overview first, then the tiles of a large picture in reading order; ``boxes`` are
+    their (left, top, right, bottom) in pixels of the upright picture, whose (width, height) is ``size``. ``picture`` is
+    a digest of its pixels: requests about one picture go to the replica that knows it, and answers are found again by
+    it. ``flags`` are the verdicts that did not block it.
     """
 
     tiles: Any
     picture: str
     sizes: tuple[tuple[int, int], ...]
     places: tuple[Place, ...]
+    boxes: tuple[Box, ...]
+    size: tuple[int, int]
     source_format: str
     source_size: tuple[int, int]
     preprocess_ms: float
+    flags: tuple[Verdict, ...] = ()
+
+    @property
+    def image_tokens(self) -> int:
+        """Visual tokens of the tiles."""
+        return sum(height // CELL * (width // CELL) for height, width in self.sizes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +111,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The model's answer. Times in milliseconds: ``queue_ms`` waiting inside the replica, ``generate_ms`` computing."""
+    """The model's answer. Times in milliseconds: ``queue_ms`` waiting inside the replica, ``generate_ms`` computing.
+
+    ``serving`` as in ``ModelInfo``, at the time it was asked.
+    """
 
     text: str
     level: Level
@@ -99,11 +124,15 @@ class Answer:
     generate_ms: float
     gpu_memory_mb: int
     load: Load
+    serving: str
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a model replica serves with, for ``/healthz`` and ``/v1/models``."""
+    """What a model replica serves with, for ``/healthz`` and ``/v1/models``.
+
+    ``serving`` is a digest of everything but the level that an answer hangs on: weights, prompt, decode settings.
+    """
 
     name: str
     device: str
@@ -112,3 +141,4 @@ class ModelInfo:
     parameters: int
     engine: str
     level: Level
+    serving: str

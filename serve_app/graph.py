@@ -12,6 +12,7 @@ from ray.serve.config import RequestRouterConfig
 from deployments.ingress.deployment import Ingress
 from deployments.model.settings import ModelSettings
 from deployments.preprocess.deployment import Preprocessor
+from deployments.preprocess.safety.settings import SafetySettings
 from deployments.routing import PictureRouter
 from serve_app.settings import ROOT, AppSettings
 
@@ -34,7 +35,22 @@ def build(settings: AppSettings) -> serve.Application:
     loaded_from = settings.model.model_copy(update={"checkpoint": absolute(settings.model.checkpoint)})
     samples = settings.ingress.samples and absolute(settings.ingress.samples)
     ingress_settings = settings.ingress.model_copy(update={"samples": samples})
-    return ingress.bind(preprocessor.bind(), model.bind(loaded_from), ingress_settings, settings.model.name)
+    safety = located(settings.preprocess.safety)
+    preprocess_settings = settings.preprocess.model_copy(update={"safety": safety})
+    return ingress.bind(
+        preprocessor.bind(preprocess_settings),
+        model.bind(loaded_from),
+        ingress_settings,
+        settings.model.name,
+        safety.names,
+    )
+
+
+def located(safety: SafetySettings) -> SafetySettings:
+    """The settings with every path absolute."""
+    paths = {name: absolute(path) for name in safety.names if isinstance(path := getattr(safety, name), str)}
+    clip = safety.clip and safety.clip.model_copy(update={"folder": absolute(safety.clip.folder)})
+    return safety.model_copy(update={**paths, "clip": clip})
 
 
 def gpus_in_cluster() -> float:

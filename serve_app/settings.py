@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from deployments.ingress.settings import IngressKnobs, IngressSettings
 from deployments.model.settings import ModelKnobs, ModelSettings
-from deployments.preprocess.settings import PreprocessKnobs
+from deployments.preprocess.settings import PreprocessKnobs, PreprocessSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds the packages; paths that start with ``./`` in a config are relative to it."""
@@ -19,6 +19,7 @@ class AppSettings(BaseModel):
 
     model: ModelSettings = ModelSettings()
     ingress: IngressSettings = IngressSettings()
+    preprocess: PreprocessSettings = PreprocessSettings()
 
 
 KNOBS: dict[str, type[BaseModel]] = {

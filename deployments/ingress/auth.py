@@ -12,9 +12,15 @@ from deployments.ingress.responses import error_response
 PROTECTED = ("/v1/", "/chat")
 """Paths that cost work or tell of it. The page, its samples and ``/healthz`` are open: they carry no key."""
 
+PUBLIC = "public"
+"""The tenant of whoever needs no key."""
+
 
 class RequireKey:
-    """ASGI middleware: 401 on protected paths unless no keys are configured or the caller's is one of them."""
+    """ASGI middleware: 401 on protected paths unless no keys are configured or the caller's is one of them.
+
+    Leaves ``tenant`` in the request's state: the digest of the caller's key.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -22,16 +28,18 @@ class RequireKey:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith(PROTECTED):
             digests: tuple[str, ...] = scope["app"].state.pipeline.knobs.api_key_sha256
-            if digests and not is_accepted(Headers(scope=scope).get("authorization", ""), digests):
+            tenant = tenant_of(Headers(scope=scope).get("authorization", ""), digests) if digests else PUBLIC
+            scope["state"]["tenant"] = tenant
+            if tenant is None:
                 refusal = Unauthorized("an API key is needed: send it as `Authorization: Bearer KEY`")
                 await error_response(scope["state"]["request_id"], refusal)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
 
-def is_accepted(authorization: str, digests: tuple[str, ...]) -> bool:
-    """Whether the header carries a key with one of the digests; takes equally long whichever it is."""
+def tenant_of(authorization: str, digests: tuple[str, ...]) -> str | None:
+    """Which of the digests the header's key has, None if no one; takes equally long whichever it is."""
     scheme, _, key = authorization.partition(" ")
     digest = hashlib.sha256(key.strip().encode()).hexdigest()
     matches = [hmac.compare_digest(digest, known) for known in digests]
-    return scheme.lower() == "bearer" and any(matches)
+    return digest if scheme.lower() == "bearer" and any(matches) else None

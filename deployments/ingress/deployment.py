@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, cast
@@ -11,12 +12,14 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
-from deployments.contract import Answer, ModelInfo, Prepared, Question
+from deployments.contract import Answer, Level, ModelInfo, Prepared, Question
 from deployments.errors import Overloaded, TuwenError, Unavailable
 from deployments.ingress.app import create_app
+from deployments.ingress.cache import AnswerCache, MemoryCache
+from deployments.ingress.fetch import Fetcher
 from deployments.ingress.pipeline import Pipeline
 from deployments.ingress.records import MemoryRecords
-from deployments.ingress.settings import IngressKnobs, IngressSettings
+from deployments.ingress.settings import CacheSettings, IngressKnobs, IngressSettings
 
 logger = logging.getLogger("ray.serve")
 
@@ -25,10 +28,22 @@ class Ingress:
     """Speaks HTTP; holds no model, no picture and no torch."""
 
     def __init__(
-        self, preprocessor: DeploymentHandle, model: DeploymentHandle, settings: IngressSettings, model_name: str
+        self,
+        preprocessor: DeploymentHandle,
+        model: DeploymentHandle,
+        settings: IngressSettings,
+        model_name: str,
+        safety: tuple[str, ...],
     ) -> None:
-        records = MemoryRecords(settings.records)
-        self._pipeline = Pipeline(RemotePreprocessor(preprocessor), RemoteModel(model), records, model_name)
+        self._pipeline = Pipeline(
+            RemotePreprocessor(preprocessor),
+            RemoteModel(model),
+            Fetcher(),
+            MemoryRecords(settings.records),
+            model_name,
+            answer_cache(settings.cache),
+            safety,
+        )
         self._samples = Path(settings.samples) if settings.samples else None
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -38,12 +53,21 @@ class Ingress:
         self._pipeline.knobs = IngressKnobs.model_validate(user_config)
 
 
+def answer_cache(settings: CacheSettings) -> AnswerCache | None:
+    """The cache that the settings ask for. Raises ValueError for a URL that cannot be read."""
+    if settings.url is not None:
+        from deployments.ingress.redis_cache import RedisCache  # the extra `redis` is needed for nothing else
+
+        return RedisCache(os.path.expandvars(settings.url), settings.ttl_s, settings.timeout_s)
+    return MemoryCache(settings.entries, settings.ttl_s) if settings.entries else None
+
+
 class RemotePreprocessor:
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
 
-    async def prepare(self, data: bytes) -> Prepared:
-        return cast(Prepared, await _called("the preprocessor", self._handle.prepare.remote(data)))
+    async def prepare(self, data: bytes, level: Level) -> Prepared:
+        return cast(Prepared, await _called("the preprocessor", self._handle.prepare.remote(data, level)))
 
 
 class RemoteModel:

@@ -1,4 +1,4 @@
-"""The OpenAI chat surface: ``/v1/chat/completions`` with pictures as data URIs, and ``/v1/models``.
+"""The OpenAI chat surface: ``/v1/chat/completions`` with a picture by address or data URI, and ``/v1/models``.
 
 One user message a request, with one picture; system messages belong to the operator (``system_prompt``). What we cannot
 do is refused, never dropped silently. Sampling parameters are accepted and have no effect: decoding is deterministic.
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from deployments.errors import (
     ImageEncoding,
     ImageMissing,
-    ImageUrlUnsupported,
+    ImageTooLarge,
     NotFound,
     RequestError,
     TooManyImages,
@@ -75,9 +75,10 @@ async def chat_completions(request: Request, body: ChatRequest) -> Response:
     """OpenAI's chat completion about one picture. Overload is error 429, as its clients expect."""
     pipeline: Pipeline = request.app.state.pipeline
     _check_parameters(body, pipeline.model_name)
-    text, image = question_of(body.messages)
+    text, image = question_of(body.messages, pipeline.knobs.max_body_bytes)
     max_new_tokens = body.max_completion_tokens or body.max_tokens
-    asked = Ask(request.state.request_id, image, text, max_new_tokens, on_overload="error")
+    tenant = request.state.tenant
+    asked = Ask(request.state.request_id, image, text, max_new_tokens, on_overload="error", tenant=tenant)
     if body.stream:
         chunks = Chunks(asked.request_id, pipeline.model_name, body.stream_options or StreamOptions())
         return await event_stream(pipeline.stream(asked), asked.request_id, chunks.of)
@@ -91,8 +92,11 @@ async def models(request: Request) -> Response:
     return JSONResponse({"object": "list", "data": [entry]})
 
 
-def question_of(messages: list[Message]) -> tuple[str, bytes]:
-    """Text and picture of the one user message. Raises RequestError for any conversation we would misread."""
+def question_of(messages: list[Message], max_bytes: int) -> tuple[str, bytes | str]:
+    """Text and picture, or its address, of the one user message.
+
+    Raises RequestError for any conversation we would misread.
+    """
     if len(messages) != 1 or messages[0].role != "user":
         roles = ", ".join(message.role for message in messages)
         raise RequestError(
@@ -101,23 +105,23 @@ def question_of(messages: list[Message]) -> tuple[str, bytes]:
     content = messages[0].content
     parts = content if isinstance(content, list) else []
     text = content if isinstance(content, str) else "\n".join(p.text for p in parts if isinstance(p, TextPart))
-    urls = [part.image_url.url for part in parts if isinstance(part, ImagePart)]
+    urls = list(dict.fromkeys(part.image_url.url for part in parts if isinstance(part, ImagePart)))
     if not urls:
-        raise ImageMissing("there is no picture: add a part of type image_url with a data URI")
+        raise ImageMissing("there is no picture: add a part of type image_url with an address or a data URI")
     if len(urls) > 1:
-        raise TooManyImages(f"{len(urls)} pictures in one request: send one")
-    return text, decode_data_uri(urls[0])
+        raise TooManyImages(f"{len(urls)} different pictures in one request: send one")
+    is_data = urls[0].partition(":")[0].strip().lower() == "data"
+    return text, decode_data_uri(urls[0], max_bytes) if is_data else urls[0]
 
 
-def decode_data_uri(uri: str) -> bytes:
-    """The bytes of ``data:image/…;base64,…``. Raises ImageUrlUnsupported for any other kind of address."""
-    scheme, _, rest = uri.partition(":")
-    if scheme.strip().lower() != "data":
-        raise ImageUrlUnsupported("pictures by address are not fetched yet: send a data URI (data:image/png;base64,…)")
-    header, comma, payload = rest.partition(",")
+def decode_data_uri(uri: str, max_bytes: int) -> bytes:
+    """The bytes of ``data:image/…;base64,…``. Raises ImageEncoding, and ImageTooLarge before it decodes anything."""
+    header, comma, payload = uri.partition(":")[2].partition(",")
     media_type, *options = header.lower().split(";")
     if not comma or not media_type.startswith("image/") or "base64" not in options:
         raise ImageEncoding("the data URI must look like data:image/png;base64,…")
+    if len(payload) * 3 // 4 > max_bytes + 2:
+        raise ImageTooLarge(f"the picture has more than the {max_bytes} bytes allowed: send it smaller")
     try:
         return base64.b64decode(payload, validate=True)
     except (binascii.Error, ValueError) as fault:

@@ -1,4 +1,4 @@
-"""One request from picture and question to answer: prepare, ask the model, account for the time, keep the record."""
+"""One request from picture and question to answer: fetch, prepare, ask, account for the time, keep the record."""
 
 import asyncio
 import logging
@@ -6,9 +6,9 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
-from deployments.contract import Answer, Level, ModelInfo, Prepared, Question, Usage
+from deployments.contract import OVERVIEW, Answer, Box, Level, Prepared, Question, Usage, Verdict
 from deployments.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -19,46 +19,31 @@ from deployments.errors import (
     TuwenError,
     Unavailable,
 )
+from deployments.ingress.answers import Answers, Wanted
+from deployments.ingress.auth import PUBLIC
+from deployments.ingress.cache import AnswerCache
+from deployments.ingress.ports import Downloader, Model, Preprocessor
 from deployments.ingress.records import Record, RecordStore, Timing
 from deployments.ingress.settings import IngressKnobs
+from deployments.ingress.watch import ModelWatch
 
 logger = logging.getLogger("ray.serve")
 
 OnOverload = Literal["answer", "error"]
 ATTEMPTS = 2
 """A replica that dies takes its requests with it; each is tried once more, within its deadline."""
-INFO_TIMEOUT_S = 2.0
-SILENCE_S = 30.0
-"""A model that answered nothing for so long, and does not say what it is either, counts as away."""
-
-
-class Preprocessor(Protocol):
-    async def prepare(self, data: bytes) -> Prepared:
-        """Raises ImageError for a bad picture, Overloaded, Unavailable."""
-        ...
-
-
-class Model(Protocol):
-    async def answer(self, prepared: Prepared, question: Question) -> Answer:
-        """Raises PixelsLost, DeadlineExceeded, EmptyAnswer, Overloaded, Unavailable."""
-        ...
-
-    def stream(self, prepared: Prepared, question: Question) -> AsyncGenerator[str | Answer]:
-        """The answer's text as it comes, then the answer; raises what ``answer`` raises."""
-        ...
-
-    async def info(self) -> ModelInfo: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A caller's request, as every HTTP surface states it."""
+    """A caller's request, as every HTTP surface states it: ``image`` is a file's bytes, or the URL of one."""
 
     request_id: str
-    image: bytes
+    image: bytes | str
     text: str
     max_new_tokens: int | None = None
     on_overload: OnOverload = "answer"
+    tenant: str = PUBLIC
 
 
 NO_USAGE = Usage(0, 0, 0)
@@ -66,7 +51,11 @@ NO_USAGE = Usage(0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the caller gets. A holding reply has no usage and says when to ask again."""
+    """What the caller gets. A holding reply has no usage and says when to ask again.
+
+    ``image_size`` is (width, height) of the upright picture, ``tile_boxes`` are (left, top, right, bottom) in it of the
+    tiles that the model saw besides the whole. ``flags`` is what safety checks said of the picture.
+    """
 
     request_id: str
     answer: str
@@ -76,27 +65,36 @@ class Reply:
     finish_reason: str | None = None
     usage: Usage = NO_USAGE
     tiles: int = 0
+    image_size: tuple[int, int] | None = None
+    tile_boxes: tuple[Box, ...] = ()
+    flags: tuple[Verdict, ...] = ()
     gpu_memory_mb: int = 0
     cached: bool = False
     retry_after_s: float | None = None
 
 
 class Pipeline:
-    """Owns nothing but the way through: deployments behind protocols, the record store, and the present knobs."""
+    """Owns nothing but the way through: what is behind protocols, the record store, and the present knobs.
+
+    ``safety`` names the safety checks that run, for ``/healthz``.
+    """
 
     def __init__(
         self,
         preprocessor: Preprocessor,
         model: Model,
+        downloader: Downloader,
         records: RecordStore,
         model_name: str,
+        cache: AnswerCache | None = None,
+        safety: tuple[str, ...] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.records, self.model_name = records, model_name
+        self.records, self.model_name, self.cache, self.safety = records, model_name, cache, safety
         self.knobs = IngressKnobs()
-        self._info: ModelInfo | None = None
-        self._model_heard = 0.0
-        self._preprocessor, self._model, self._clock = preprocessor, model, clock
+        self.watch = ModelWatch(model, clock)
+        self._preprocessor, self._downloader, self._clock = preprocessor, downloader, clock
+        self._answers = Answers(model, self.watch, cache)
 
     async def ask(self, ask: Ask) -> Reply:
         """The answer, or under overload the holding reply. Raises TuwenError; either way the record is kept."""
@@ -121,52 +119,55 @@ class Pipeline:
             return
         yield await self._answered(ask, work)
 
-    async def info(self) -> ModelInfo:
-        """What the model serves with. While the model is only busy, its last word stands.
-
-        Raises Unavailable when it has neither told nor answered anything for ``SILENCE_S``, or never has.
-        """
-        try:
-            async with asyncio.timeout(INFO_TIMEOUT_S):
-                self._info = await self._model.info()
-            self._model_heard = self._clock()
-        except (Overloaded, TimeoutError) as busy:
-            if self._info is None or self._clock() - self._model_heard > SILENCE_S:
-                raise Unavailable("the model has not answered yet: ask again") from busy
-        return self._info
-
     async def _within_deadline(self, ask: Ask, deadline: float, work: "_Work") -> None:
-        question = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline)
+        async with self._time_left(deadline):
+            await self._fetch(ask, work)
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with self._time_left(deadline):
-                    work.prepared = await self._preprocessor.prepare(ask.image)
-                    work.answer = await self._model.answer(work.prepared, question)
-                self._model_heard = self._clock()
+                    wanted = await self._prepared(ask, deadline, work)
+                    work.answer, work.cached = await self._answers.answer(wanted)
                 return
             except Unavailable as fault:
                 self._try_again(ask, fault, attempt)
 
     async def _streamed(self, ask: Ask, deadline: float, work: "_Work") -> AsyncGenerator[str]:
         """Texts until ``work`` has the answer. Once something has been said, nothing is tried again."""
-        question, said = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline), False
+        said = False
+        async with self._time_left(deadline):
+            await self._fetch(ask, work)
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with self._time_left(deadline):
-                    work.prepared = await self._preprocessor.prepare(ask.image)
-                async with aclosing(self._model.stream(work.prepared, question)) as items:
+                    wanted = await self._prepared(ask, deadline, work)
+                async with aclosing(self._answers.stream(wanted)) as items:
                     while work.answer is None:
                         async with self._time_left(deadline):
                             item = await anext(items)
-                        self._model_heard = self._clock()
-                        if isinstance(item, Answer):
-                            work.answer = item
-                        else:
+                        if isinstance(item, str):
                             said = True
                             yield item
+                        else:
+                            work.answer, work.cached = item
                 return
             except Unavailable as fault:
                 self._try_again(ask, fault, ATTEMPTS if said else attempt)
+
+    async def _fetch(self, ask: Ask, work: "_Work") -> None:
+        """The picture's bytes into ``work``, which counts the time if they had to be downloaded."""
+        if isinstance(ask.image, bytes):
+            work.image = ask.image
+            return
+        began = self._clock()
+        try:
+            work.image = await self._downloader.fetch(ask.image, self.knobs.fetch, self.knobs.max_body_bytes)
+        finally:
+            work.fetch_s = self._clock() - began
+
+    async def _prepared(self, ask: Ask, deadline: float, work: "_Work") -> Wanted:
+        work.prepared = await self._preprocessor.prepare(work.image, self.watch.level)
+        question = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline)
+        return Wanted(work.prepared, question, ask.tenant, self.knobs.mask_personal_numbers)
 
     @asynccontextmanager
     async def _time_left(self, deadline: float) -> AsyncGenerator[None]:
@@ -189,7 +190,7 @@ class Pipeline:
     def _check(ask: Ask, knobs: IngressKnobs) -> None:
         if not ask.image:
             raise ImageMissing("there is no picture: send one in the field `image`")
-        if len(ask.image) > knobs.max_body_bytes:
+        if isinstance(ask.image, bytes) and len(ask.image) > knobs.max_body_bytes:
             raise BodyTooLarge(f"the picture has {len(ask.image)} bytes, more than the {knobs.max_body_bytes} allowed")
         if not ask.text.strip():
             raise QuestionEmpty("the question is empty: say what you want to know about the picture")
@@ -202,7 +203,10 @@ class Pipeline:
         total = round((self._clock() - work.began) * 1e3)
         preprocess = round(work.prepared.preprocess_ms) if work.prepared else 0
         generate = round(work.answer.generate_ms) if work.answer else 0
-        return Timing(0, preprocess, max(0, total - preprocess - generate), generate, total)
+        fetch = round(work.fetch_s * 1e3)
+        # A computation that another caller began earlier took longer than this one has waited for it.
+        generate = min(generate, max(0, total - fetch - preprocess))
+        return Timing(fetch, preprocess, max(0, total - fetch - preprocess - generate), generate, total)
 
     async def _answered(self, ask: Ask, work: "_Work") -> Reply:
         reply = self._reply(ask, work)
@@ -236,7 +240,13 @@ class Pipeline:
             finish_reason=answer.finish_reason,
             usage=answer.usage,
             tiles=len(prepared.sizes),
+            image_size=prepared.size,
+            tile_boxes=tuple(
+                box for place, box in zip(prepared.places, prepared.boxes, strict=True) if place != OVERVIEW
+            ),
+            flags=prepared.flags,
             gpu_memory_mb=answer.gpu_memory_mb,
+            cached=work.cached,
         )
 
     def _holding(self, ask: Ask, knobs: IngressKnobs, wait_s: float, timing: Timing) -> Reply:
@@ -248,8 +258,11 @@ class _Work:
     """When it began and what has been got so far; the timing of a failure tells how far it came."""
 
     began: float
+    image: bytes = b""
+    fetch_s: float = 0.0
     prepared: Prepared | None = None
     answer: Answer | None = None
+    cached: bool = False
 
 
 def _record(reply: Reply, work: _Work) -> Record:
@@ -266,4 +279,6 @@ def _record(reply: Reply, work: _Work) -> Record:
         tiles=reply.tiles,
         source_format=prepared.source_format if prepared else None,
         source_size=prepared.source_size if prepared else None,
+        flags=reply.flags,
+        cached=reply.cached,
     )

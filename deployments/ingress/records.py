@@ -4,7 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Protocol
 
-from deployments.contract import Level, Usage
+from deployments.contract import Level, Usage, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ class Record:
     tiles: int = 0
     source_format: str | None = None
     source_size: tuple[int, int] | None = None
+    flags: tuple[Verdict, ...] = ()
+    cached: bool = False
     error: str | None = None
 
 

@@ -9,8 +9,8 @@ from fastapi.responses import JSONResponse
 
 from deployments.errors import (
     ImageMissing,
-    ImageUrlUnsupported,
     NotFound,
+    RequestError,
     TuwenError,
     UnsupportedMediaType,
 )
@@ -34,9 +34,16 @@ def unix_lines(text: str) -> str:
     return text.replace("\r\n", "\n")
 
 
-async def uploaded(image: UploadFile | None) -> bytes:
+async def picture(image: UploadFile | None, image_url: str | None = None) -> bytes | str:
+    """The file's bytes, or the URL where it is to be fetched."""
+    if image is not None and image_url is not None:
+        raise RequestError("send the picture in `image` or its address in `image_url`, not both")
+    if image_url is not None:
+        return image_url
     if image is None:
-        raise ImageMissing("there is no picture: send one in the multipart field `image`")
+        raise ImageMissing(
+            "there is no picture: send one in the multipart field `image`, or its address in `image_url`"
+        )
     return await image.read()
 
 
@@ -51,7 +58,7 @@ def demand_form(request: Request) -> None:
 async def ask(
     request: Request,
     image: Annotated[UploadFile | None, File(description="the picture")] = None,
-    image_url: Annotated[str | None, Form(description="the picture's address (not yet)")] = None,
+    image_url: Annotated[str | None, Form(description="or its address, http or https")] = None,
     question: Annotated[str, Form(description="what to say about it")] = "",
     max_new_tokens: Annotated[int | None, Form(ge=1, description="longest answer, in tokens")] = None,
     stream: Annotated[bool, Form(description="the answer as it comes, as server-sent events")] = False,
@@ -61,9 +68,14 @@ async def ask(
 
     With `stream`, events `{"delta": text}` as the answer comes, then the whole reply, then `[DONE]`.
     """
-    if image_url is not None:
-        raise ImageUrlUnsupported("pictures by address are not fetched yet: upload the file in the field `image`")
-    asked = Ask(request.state.request_id, await uploaded(image), unix_lines(question), max_new_tokens, on_overload)
+    asked = Ask(
+        request.state.request_id,
+        await picture(image, image_url),
+        unix_lines(question),
+        max_new_tokens,
+        on_overload,
+        request.state.tenant,
+    )
     if stream:
         pipeline: Pipeline = request.app.state.pipeline
         return await event_stream(pipeline.stream(asked), asked.request_id, _events)
@@ -77,7 +89,8 @@ async def chat(
     text: Annotated[str, Form(description="the customer's words")] = "",
 ) -> Response:
     """The customer-service form of ``/v1/ask``."""
-    return await _answered(request, Ask(request.state.request_id, await uploaded(image), unix_lines(text)))
+    asked = Ask(request.state.request_id, await picture(image), unix_lines(text), tenant=request.state.tenant)
+    return await _answered(request, asked)
 
 
 @router.get("/v1/requests/{request_id}")
@@ -95,7 +108,7 @@ async def healthz(request: Request) -> Response:
     """Readiness, and what serves; 503 until the model answers."""
     pipeline: Pipeline = request.app.state.pipeline
     try:
-        info = await pipeline.info()
+        info = await pipeline.watch.info()
     except TuwenError as fault:
         return JSONResponse({"ready": False, "reason": str(fault), "limits": _limits(pipeline)}, status_code=503)
     return JSONResponse(
@@ -108,8 +121,9 @@ async def healthz(request: Request) -> Response:
             "parameters": info.parameters,
             "engine": info.engine,
             "level": info.level,
-            "safety": "none",
-            "cache": "none",
+            "safety": list(pipeline.safety),
+            "cache": pipeline.cache.name if pipeline.cache else "none",
+            "cache_status": pipeline.cache.status() if pipeline.cache else "ok",
             "limits": _limits(pipeline),
         }
     )

@@ -4,7 +4,23 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from deployments.ingress.fetch_settings import FetchKnobs
+
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class CacheSettings(BaseModel):
+    """Where answers are kept: in this process, or by ``url`` in a Redis or Valkey that all replicas share.
+
+    ``${NAME}`` in the URL is taken from the environment, where its password belongs.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str | None = Field(None, description="redis://host:6379/0, rediss:// or unix://; null: in this process")
+    entries: int = Field(10_000, ge=0, description="answers kept in this process; 0 and no url: none are")
+    ttl_s: float = Field(3600.0, gt=0)
+    timeout_s: float = Field(0.05, gt=0, le=5, description="what Redis may take; slower is a miss")
 
 
 class IngressSettings(BaseModel):
@@ -14,6 +30,7 @@ class IngressSettings(BaseModel):
 
     samples: str | None = "./demo/samples"
     records: int = Field(10_000, ge=1, description="requests remembered for /v1/requests/{id}, newest first")
+    cache: CacheSettings = CacheSettings()
 
 
 class IngressKnobs(BaseModel):
@@ -26,4 +43,6 @@ class IngressKnobs(BaseModel):
     max_question_chars: int = Field(2_000, ge=1)
     request_timeout_s: float = Field(30.0, gt=0, description="an answer that takes longer is not given")
     holding_text: str = Field("正在为您查询，请稍候", min_length=1)
+    mask_personal_numbers: bool = Field(False, description="in answers: identity and bank card numbers")
+    fetch: FetchKnobs = FetchKnobs()
     retry_after_s: float = Field(5.0, gt=0, description="when to ask again after a holding reply")

@@ -75,10 +75,11 @@ class Model:
         return tiles
 
     async def _answer(self, pictures: tuple[Pixels, ...], places: tuple[Place, ...], question: Question) -> Answer:
+        knobs = self._model.knobs  # one read: they may be swapped
         future = self._model.submit(
-            pictures, question.text, question.max_new_tokens, deadline=question.deadline, places=places
+            pictures, question.text, question.max_new_tokens, deadline=question.deadline, places=places, knobs=knobs
         )
-        return self._told(await asyncio.wrap_future(future))
+        return self._told(await asyncio.wrap_future(future), knobs)
 
     async def _streamed(
         self, pictures: tuple[Pixels, ...], places: tuple[Place, ...], question: Question
@@ -88,9 +89,10 @@ class Model:
         def tell(ids: tuple[int, ...] | None) -> None:
             loop.call_soon_threadsafe(arrived.put_nowait, ids)
 
+        knobs = self._model.knobs
         future = self._model.submit(
             pictures, question.text, question.max_new_tokens, deadline=question.deadline, places=places,
-            on_tokens=tell,
+            on_tokens=tell, knobs=knobs,
         )  # fmt: skip
         future.add_done_callback(lambda _: tell(None))
         text = self._model.text_stream()
@@ -98,14 +100,14 @@ class Model:
             while (ids := await arrived.get()) is not None:
                 if new := text.push(ids):
                     yield new
-            answer = self._told(future.result())
+            answer = self._told(future.result(), knobs)
             if rest := text.finish(answer.text):
                 yield rest
             yield answer
         finally:
             future.cancel()  # whoever listened has gone: the engine need not go on
 
-    def _told(self, generation: "Generation") -> Answer:
+    def _told(self, generation: "Generation", knobs: ModelKnobs) -> Answer:
         text = clean(generation.text)
         if not text:
             raise EmptyAnswer("the model produced no answer text: ask differently, or allow more max_new_tokens")
@@ -119,4 +121,5 @@ class Model:
             generate_ms=generation.generate_ms,
             gpu_memory_mb=self._model.gpu_memory_mb(),
             load=Load(running, waiting, Level(self._model.knobs.level)),
+            serving=self._model.serving(knobs),
         )

@@ -1,6 +1,7 @@
 """Load a checkpoint: device, dtype and quantization from settings, and what came of it."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,14 @@ class Loaded:
     def memory_mb(self) -> int:
         """Bytes of weights and buffers, in MiB."""
         return int(self.model.get_memory_footprint()) // 2**20
+
+    def fingerprint(self) -> str:
+        """A digest of the beginning of every weight: a checkpoint that was trained further has another one."""
+        hashed = sha256()
+        for name, weight in self.model.named_parameters():
+            start = weight.detach().reshape(-1)[:64].cpu().contiguous()
+            hashed.update(name.encode() + start.view(torch.uint8).numpy().tobytes())
+        return hashed.hexdigest()
 
     def save(self, folder: Path) -> None:
         """Write all that ``load`` needs. With NF4 only before the first forward: that one repacks the weights."""

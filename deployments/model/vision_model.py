@@ -4,11 +4,13 @@
 >>> model.generate(image="demo/samples/waybill-1.png", text="运单号是多少？").text
 """
 
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
@@ -53,6 +55,7 @@ class VisionModel:
 
     def __init__(self, loaded: Loaded, settings: ModelSettings, knobs: ModelKnobs, clock: Clock = time.time) -> None:
         self.loaded, self.settings, self.knobs = loaded, settings, knobs
+        self._weights = loaded.fingerprint()
         self.engine = ENGINES[settings.engine](loaded, settings, clock)
 
     @classmethod
@@ -82,12 +85,13 @@ class VisionModel:
         deadline: float = float("inf"),
         places: tuple[Place, ...] = (),
         on_tokens: Callable[[tuple[int, ...]], None] | None = None,
+        knobs: ModelKnobs | None = None,
     ) -> Future[Generation]:
-        """Queue a question about prepared pictures; what is not given is as the knobs say.
+        """Queue a question about prepared pictures; what is not given is as the knobs say, by default the present ones.
 
         ``places`` tells the parts of one large picture apart; without it, several pictures are not introduced.
         """
-        knobs = self.knobs  # one read: another thread may swap them
+        knobs = knobs or self.knobs  # one read: another thread may swap them
         counts = [token_count(picture.shape[0], picture.shape[1], self.loaded.layout) for picture in pictures]
         prompt = self._writer(knobs).write(text, counts, places)
         decoding = _decoding(knobs, max_new_tokens, beam_width)
@@ -124,7 +128,15 @@ class VisionModel:
             parameters=self.loaded.parameters,
             engine=self.settings.engine,
             level=Level(self.knobs.level),
+            serving=self.serving(self.knobs),
         )
+
+    def serving(self, knobs: ModelKnobs) -> str:
+        """A digest of what an answer hangs on but for picture, question and level: weights, prompt, search."""
+        template = self.loaded.tokenizer.chat_template
+        parts = [self._weights, str(self.loaded.dtype), self.loaded.quantization, template]
+        parts.append(knobs.model_dump_json(exclude={"level"}))
+        return sha256(json.dumps(parts).encode()).hexdigest()
 
     def banner(self) -> str:
         """One line for the log: what serves, in which precision, where, and how much memory it holds."""

@@ -4,9 +4,12 @@ The format is read from the bytes, never from a name or a header; formats outsid
 pixel count is checked before any pixel is decoded; only the first frame of an animation is read.
 """
 
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
 from io import BytesIO
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from deployments.errors import ImageShape, ImageTruncated, NotAnImage, TooManyPixels, UnsupportedFormat
 from deployments.preprocess.settings import Format
@@ -19,39 +22,75 @@ MAX_ASPECT_RATIO = 200
 _SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"), (b"II*\0", "TIFF"),
     (b"MM\0*", "TIFF"), (b"%PDF", "PDF"), (b"%!PS", "EPS"), (b"<svg", "SVG"), (b"8BPS", "PSD"), (b"\0\0\1\0", "ICO"),
-    (b"icns", "ICNS"), (b"SIMPLE", "FITS"),
+    (b"icns", "ICNS"), (b"SIMPLE", "FITS"), (b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"\xff\x0a", "JPEG XL"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL"),
 )  # fmt: skip
-_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"avif": "AVIF", b"avis": "AVIF", b"WEBP": "WEBP"}
+_BRANDS = {
+    b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"heim": "HEIC", b"heis": "HEIC", b"mif1": "HEIC",
+    b"msf1": "HEIC", b"avif": "AVIF", b"avis": "AVIF", b"WEBP": "WEBP",
+}  # fmt: skip
+
+ORIENTATION_TAG = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 
 # Pillow's own guard only warns up to twice its limit and is process-wide; ours is per request and exact.
 Image.MAX_IMAGE_PIXELS = None
 
 
-def decode(data: bytes, formats: tuple[Format, ...], max_pixels: int) -> tuple[Image.Image, Format, tuple[int, int]]:
-    """The first frame as an upright RGB picture on white, its format, and its stored (width, height).
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An upright RGB picture on white, whose metadata is gone.
+
+    ``size`` is the upright (width, height) of the file; ``image`` may be smaller by a whole factor, the same on both
+    sides. ``source_size`` is as stored, before turning.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    source_format: Format
+    source_size: tuple[int, int]
+
+
+def decode(
+    data: bytes,
+    formats: tuple[Format, ...],
+    max_pixels: int,
+    scale_of: Callable[[int, int], float] = lambda width, height: 1.0,
+) -> Decoded:
+    """The first frame of ``data``.
+
+    ``scale_of`` is asked for the stored (width, height), before any pixel is decoded, at which scale the picture will
+    be looked at; a JPEG is then decoded at 1/2, 1/4 or 1/8 if that shows all of it, in a fraction of the time.
 
     Raises:
-        NotAnImage: the bytes are no picture at all (or empty).
+        NotAnImage: the bytes are no picture at all (or empty), or a side is zero.
         UnsupportedFormat: a picture, but of a format outside ``formats``.
         TooManyPixels: width times height is above ``max_pixels``.
-        ImageShape: a side is zero, or one side is more than 200 times the other.
+        ImageShape: one side is more than 200 times the other.
         ImageTruncated: the file ends early or its data is damaged.
     """
     image = _opened(data, formats)
-    width, height = image.size
-    if width * height > max_pixels:
-        raise TooManyPixels(
-            f"the picture has {width}x{height} pixels, more than the {max_pixels} allowed: send it smaller"
-        )
-    if min(width, height) == 0 or max(width, height) > MAX_ASPECT_RATIO * min(width, height):
-        raise ImageShape(f"the picture is {width}x{height}: one side may be at most {MAX_ASPECT_RATIO} times the other")
+    width, height = stored = image.size
+    _check_size(width, height, max_pixels)
+    scale = scale_of(width, height)
     try:
+        image.draft(None, (max(1, int(width * scale)), max(1, int(height * scale))))
         image.seek(0)
         image.load()
+    except MemoryError:
+        raise
     except Exception as fault:  # decoders raise OSError, SyntaxError, ValueError, EOFError, struct.error and more
         raise ImageTruncated(DAMAGED) from fault
-    kind: Format = image.format  # type: ignore[assignment]  # one of `formats`: nothing else is opened
-    return _on_white(_upright(image)), kind, (width, height)
+    turn = _orientation(image)
+    upright = _on_white(image.transpose(_TURNS[turn]) if turn in _TURNS else image)
+    size = (height, width) if turn >= 5 else stored
+    # Nothing but `formats` is opened; a JPEG with a second picture behind the first calls itself MPO.
+    kind: Format = "JPEG" if image.format == "MPO" else image.format  # type: ignore[assignment]
+    return Decoded(upright, size, kind, stored)
 
 
 def _opened(data: bytes, formats: tuple[Format, ...]) -> Image.Image:
@@ -61,6 +100,9 @@ def _opened(data: bytes, formats: tuple[Format, ...]) -> Image.Image:
         kind = _signature(data)
     except Exception as fault:  # a recognised header with a damaged body
         raise ImageTruncated(DAMAGED) from fault
+    if kind == "PNG" and len(data) >= 24:  # Pillow takes one without pixels for no PNG
+        width, height = struct.unpack(">II", data[16:24])
+        _check_size(width, height, max_pixels=1 << 64)
     if kind in formats:
         raise ImageTruncated(DAMAGED)
     if kind is not None:
@@ -76,12 +118,24 @@ def _signature(data: bytes) -> str | None:
     return _BRANDS.get(data[8:12]) if data[:4] == b"RIFF" or data[4:8] == b"ftyp" else None
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF orientation says; a corrupt EXIF block is ignored."""
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if min(width, height) < 1:
+        raise NotAnImage(f"the picture is {width}x{height}: there is nothing in it")
+    if width * height > max_pixels:
+        raise TooManyPixels(
+            f"the picture has {width}x{height} pixels, more than the {max_pixels} allowed: send it smaller"
+        )
+    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+        raise ImageShape(f"the picture is {width}x{height}: one side may be at most {MAX_ASPECT_RATIO} times the other")
+
+
+def _orientation(image: Image.Image) -> int:
+    """How the picture is to be turned, 1 to 8, by its EXIF block; 1 if that is absent, corrupt or absurd."""
     try:
-        return ImageOps.exif_transpose(image)
+        turn = image.getexif().get(ORIENTATION_TAG, 1)
     except Exception:  # EXIF is hostile input too, and the picture is fine without it
-        return image
+        return 1
+    return turn if isinstance(turn, int) and turn in _TURNS else 1
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -89,7 +143,8 @@ def _on_white(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # "I", "I;16" and its byte orders: 16 bits of grey
         image = image.convert("I").point(lambda value: value / 257).convert("L")
     if image.has_transparency_data:
-        picture = image.convert("RGBA")
-        ground = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(ground, picture).convert("RGB")
+        picture = image if image.mode == "RGBA" else image.convert("RGBA")
+        ground = Image.new("RGB", picture.size, "white")
+        ground.paste(picture, mask=picture)  # with its own transparency; in a third of alpha_composite's memory
+        return ground
     return image.convert("RGB")

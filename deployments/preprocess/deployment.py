@@ -1,42 +1,57 @@
 """The preprocessor as a Serve deployment."""
 
 import time
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Any
 
 import ray
 
-from deployments.contract import Prepared
+from deployments.contract import Level, Prepared
 from deployments.errors import TuwenError
-from deployments.preprocess.picture import prepare
-from deployments.preprocess.settings import PreprocessKnobs
+from deployments.preprocess.safety.check import Subject
+from deployments.preprocess.safety.filter import SafetyFilter
+from deployments.preprocess.safety.load import load_checks
+from deployments.preprocess.sandbox import Sandbox
+from deployments.preprocess.settings import PreprocessKnobs, PreprocessSettings
 
 
 class Preprocessor:
-    """Decodes and resizes pictures. Stateless: any replica can prepare any picture, again if need be."""
+    """Decodes, checks and resizes pictures. Stateless: any replica can prepare any picture, again if need be."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: PreprocessSettings) -> None:
         self._knobs = PreprocessKnobs()
+        self._safety = SafetyFilter(load_checks(settings.safety))
+        self._sandbox = Sandbox(settings.decode_processes)
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         self._knobs = PreprocessKnobs.model_validate(user_config)
 
-    def prepare(self, data: bytes) -> Prepared | TuwenError:
+    def prepare(self, data: bytes, level: Level = Level.FULL) -> Prepared | TuwenError:
         """Put the picture's tiles into the object store and return where; a picture's fault comes back as a value.
 
-        A plain method: Serve runs it in a thread, so that decoding never blocks the replica's loop.
+        Below ``full`` there are fewer tiles. A plain method: Serve runs it in a thread, so that waiting for the
+        decoding process never blocks the replica's loop.
         """
-        began = time.perf_counter()
+        began, knobs = time.perf_counter(), self._knobs
         try:
-            tiles = prepare(data, self._knobs)
+            tiles = self._sandbox.prepare(data, knobs, level)
+            subject = Subject(tiles.pixels[0], sha256(data).hexdigest(), tiles.picture)
+            flags = self._safety.review(subject, knobs.safety)
         except TuwenError as error:
             return error
         return Prepared(
             tiles=ray.put(tiles.pixels),
-            picture=blake2b(data, digest_size=16).hexdigest(),
+            picture=tiles.picture,
             sizes=tiles.sizes,
             places=tiles.places,
+            boxes=tiles.boxes,
+            size=tiles.size,
             source_format=tiles.source_format,
             source_size=tiles.source_size,
             preprocess_ms=(time.perf_counter() - began) * 1e3,
+            flags=flags,
         )
+
+    def __del__(self) -> None:
+        if hasattr(self, "_sandbox"):
+            self._sandbox.close()

@@ -1,19 +1,35 @@
 """The preprocessor's work as one function: bytes in, tiles for the model out."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from hashlib import sha256
 
-from deployments.contract import Pixels, Place
+from PIL import Image
+
+from deployments.contract import Box, Level, Pixels, Place
 from deployments.preprocess.decode import decode
 from deployments.preprocess.settings import Format, PreprocessKnobs
-from deployments.preprocess.tiling import cut, plan
+from deployments.preprocess.tiling import TileBudget, cut, plan
+
+VERSION = 2
+"""Of what is done to a picture before the model sees it: with any change here, answers of before no longer count."""
+
+STRIP = 64
+"""Rows that are hashed at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """The whole picture and, if it is large, its tiles in reading order; and what the file was."""
+    """The whole picture and, if it is large, its tiles in reading order; and what the file was.
+
+    ``boxes`` are their left, top, right and bottom in pixels of the upright picture of ``size`` (width, height).
+    ``picture`` is a digest of every pixel, and of how the picture is shown at level ``full``.
+    """
 
     pixels: tuple[Pixels, ...]
     places: tuple[Place, ...]
+    boxes: tuple[Box, ...]
+    picture: str
+    size: tuple[int, int]
     source_format: Format
     source_size: tuple[int, int]
 
@@ -23,8 +39,34 @@ class Tiles:
         return tuple((tile.shape[0], tile.shape[1]) for tile in self.pixels)
 
 
-def prepare(data: bytes, knobs: PreprocessKnobs) -> Tiles:
+def prepare(data: bytes, knobs: PreprocessKnobs, level: Level = Level.FULL) -> Tiles:
     """Decode, check, turn upright, cut and resize. Raises what ``decode`` raises."""
-    image, source_format, source_size = decode(data, knobs.formats, knobs.max_pixels)
-    parts = plan(image.width, image.height, knobs.budget)
-    return Tiles(cut(image, parts), tuple(part.place for part in parts), source_format, source_size)
+    budget = knobs.budget  # of level `full`, for what must not hang on the level: how finely the file is decoded
+
+    def scale_of(width: int, height: int) -> float:
+        return max(part.scale for part in plan(width, height, budget))
+
+    decoded = decode(data, knobs.formats, knobs.max_pixels, scale_of)
+    parts = plan(*decoded.size, budget.at(level))
+    return Tiles(
+        pixels=cut(decoded.image, parts, _factor(decoded.image.size, decoded.size)),
+        places=tuple(part.place for part in parts),
+        boxes=tuple(part.box for part in parts),
+        picture=digest(decoded.image, decoded.size, budget),
+        size=decoded.size,
+        source_format=decoded.source_format,
+        source_size=decoded.source_size,
+    )
+
+
+def digest(image: Image.Image, size: tuple[int, int], budget: TileBudget) -> str:
+    """What tells one picture from another: its mode, size and every pixel, and how it would be shown."""
+    hashed = sha256(f"{VERSION} {image.mode} {image.size} {size} {astuple(budget)} ".encode())
+    for top in range(0, image.height, STRIP):  # in strips: the bytes of a whole picture would be one more copy of it
+        hashed.update(image.crop((0, top, image.width, min(top + STRIP, image.height))).tobytes())
+    return hashed.hexdigest()
+
+
+def _factor(decoded: tuple[int, int], size: tuple[int, int]) -> float:
+    """1, 1/2, 1/4 or 1/8: the decoder rounds sides up, so that their ratio is only near it."""
+    return 1 / max(1, round(max(size) / max(decoded)))

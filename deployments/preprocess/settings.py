@@ -1,14 +1,24 @@
-"""Knobs of the preprocessor; every one can change on a running service (``user_config``)."""
+"""What the preprocessor is made of (a change rolls the replicas) and its limits (a change is live)."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.contract import CELL
+from deployments.preprocess.safety.settings import SafetyKnobs, SafetySettings
 from deployments.preprocess.tiling import TileBudget
 
 Format = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP"]
 FORMATS: tuple[Format, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+
+
+class PreprocessSettings(BaseModel):
+    """Structure."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    decode_processes: int = Field(1, ge=1, le=64, description="processes of a replica that decode: one a core it has")
+    safety: SafetySettings = SafetySettings()
 
 
 class PreprocessKnobs(BaseModel):
@@ -20,11 +30,16 @@ class PreprocessKnobs(BaseModel):
     tile_edge: int = Field(1024, ge=CELL, le=8192, description="longer side of a tile after resizing")
     max_tiles: int = Field(4, ge=0, le=64, description="tiles of a large picture besides its overview; under 2: none")
     tiles_above_edge: int = Field(2000, ge=CELL, description="pictures with a longer side above this are tiled")
+    max_image_tokens: int = Field(16_384, ge=16, description="visual tokens of a picture: fewer tiles rather than more")
     min_pixels: int = Field(112 * 112 // 2, ge=CELL * CELL, description="smaller pictures are enlarged to this area")
     max_pixels: int = Field(50_000_000, ge=1, description="width times height accepted, checked before decoding")
     formats: tuple[Format, ...] = Field(
         FORMATS, min_length=1, description="what is decoded, by content and not by name"
     )
+
+    decode_memory_mb: int = Field(1024, ge=64, description="memory that one file may take to decode")
+    decode_timeout_s: float = Field(10.0, gt=0, description="a file that takes longer to decode is refused")
+    safety: SafetyKnobs = SafetyKnobs()
 
     @property
     def budget(self) -> TileBudget:
@@ -35,4 +50,5 @@ class PreprocessKnobs(BaseModel):
             max_tiles=self.max_tiles,
             tiles_above_edge=self.tiles_above_edge,
             min_pixels=self.min_pixels,
+            max_tokens=self.max_image_tokens,
         )

@@ -5,15 +5,12 @@ order, so that small text stays legible. A picture at or below the threshold is 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from deployments.contract import OVERVIEW, Pixels, Place
+from deployments.contract import CELL, OVERVIEW, Box, Level, Pixels, Place
 from deployments.preprocess.resize import resized, target_size
-
-Box = tuple[int, int, int, int]
-"""Left, top, right and bottom in pixels of the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +19,7 @@ class TileBudget:
 
     ``longest_edge`` bounds the overview, ``tile_edge`` each tile. Tiles are cut only above ``tiles_above_edge`` and are
     ``max_tiles`` at most (under 2: never). Neighbours share ``overlap`` of a tile's side, so that no line of text is
-    lost between them.
+    lost between them. A picture gets fewer tiles where they would take more than ``max_tokens`` visual tokens.
     """
 
     longest_edge: int
@@ -30,7 +27,12 @@ class TileBudget:
     max_tiles: int
     tiles_above_edge: int
     min_pixels: int
+    max_tokens: int = 1 << 30
     overlap: float = 0.12
+
+    def at(self, level: Level) -> "TileBudget":
+        """The budget under load: half of the tiles below ``full``, none while holding."""
+        return replace(self, max_tiles={Level.FULL: self.max_tiles, Level.FAST: self.max_tiles // 2}.get(level, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,23 @@ class Part:
     box: Box
     size: tuple[int, int]
 
+    @property
+    def tokens(self) -> int:
+        """Visual tokens that it takes of the prompt."""
+        return self.size[0] // CELL * (self.size[1] // CELL)
+
+    @property
+    def scale(self) -> float:
+        """Of what the model sees to the source; above 1 for a picture that is enlarged."""
+        left, top, right, bottom = self.box
+        return max(self.size[0] / (right - left), self.size[1] / (bottom - top))
+
 
 def plan(width: int, height: int, budget: TileBudget) -> tuple[Part, ...]:
-    """The overview, then the tiles in reading order, of a picture of ``width`` x ``height``."""
+    """The overview, then the tiles in reading order, of a picture of ``width`` x ``height``.
+
+    What it costs in tokens is known from this, before any pixel is decoded.
+    """
     whole = (0, 0, width, height)
     overview = Part(OVERVIEW, whole, target_size(width, height, budget.longest_edge, budget.min_pixels))
     if max(width, height) <= budget.tiles_above_edge or budget.max_tiles < 2:
@@ -54,7 +70,10 @@ def plan(width: int, height: int, budget: TileBudget) -> tuple[Part, ...]:
         for row, (top, bottom) in enumerate(_spans(height, rows, budget.overlap), start=1)
         for column, (left, right) in enumerate(_spans(width, columns, budget.overlap), start=1)
     }
-    return (overview, *(_tile(place, box, budget) for place, box in boxes.items()))
+    parts = (overview, *(_tile(place, box, budget) for place, box in boxes.items()))
+    if sum(part.tokens for part in parts) > budget.max_tokens:
+        return plan(width, height, replace(budget, max_tiles=rows * columns - 1))
+    return parts
 
 
 def _tile(place: Place, box: Box, budget: TileBudget) -> Part:
@@ -62,9 +81,19 @@ def _tile(place: Place, box: Box, budget: TileBudget) -> Part:
     return Part(place, box, target_size(right - left, bottom - top, budget.tile_edge, budget.min_pixels))
 
 
-def cut(image: Image.Image, parts: Sequence[Part]) -> tuple[Pixels, ...]:
-    """The parts of an RGB picture, each as uint8 (height, width, 3)."""
-    return tuple(resized(image if part.place == OVERVIEW else image.crop(part.box), part.size) for part in parts)
+def cut(image: Image.Image, parts: Sequence[Part], factor: float = 1.0) -> tuple[Pixels, ...]:
+    """The parts of an RGB picture, each as uint8 (height, width, 3).
+
+    ``factor`` is the scale of ``image`` to the source that the parts' boxes speak of.
+    """
+    whole = (0.0, 0.0, float(image.width), float(image.height))
+    return tuple(resized(image, part.size, _scaled(part.box, factor, whole)) for part in parts)
+
+
+def _scaled(box: Box, factor: float, whole: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """The box in a picture ``factor`` as large, within its bounds (decoders round the last column and row up)."""
+    left, top, right, bottom = box
+    return left * factor, top * factor, min(right * factor, whole[2]), min(bottom * factor, whole[3])
 
 
 def _grid(width: int, height: int, budget: TileBudget) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """The HTTP application over fakes at its two seams, without Ray."""
 
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from starlette.testclient import TestClient
 
 from deployments.contract import OVERVIEW, Answer, Level, Load, ModelInfo, Prepared, Question, Usage
 from deployments.ingress.app import create_app
+from deployments.ingress.fetch_settings import FetchKnobs
 from deployments.ingress.pipeline import Pipeline
 from deployments.ingress.records import MemoryRecords
 
@@ -17,11 +19,13 @@ PREPARED = Prepared(
     picture="digest",
     sizes=((112, 112),),
     places=(OVERVIEW,),
+    boxes=((0, 0, 100, 100),),
+    size=(100, 100),
     source_format="PNG",
     source_size=(100, 100),
     preprocess_ms=3.0,
 )
-INFO = ModelInfo("tuwen-test", "cpu", "float32", "none", 1, "reference", Level.FULL)
+INFO = ModelInfo("tuwen-test", "cpu", "float32", "none", 1, "reference", Level.FULL, "serving")
 
 
 @dataclass
@@ -30,12 +34,14 @@ class FakePreprocessor:
 
     faults: list[Exception] = field(default_factory=list)
     calls: int = 0
+    levels: list[Level] = field(default_factory=list)
 
-    async def prepare(self, data: bytes) -> Prepared:
+    async def prepare(self, data: bytes, level: Level) -> Prepared:
         self.calls += 1
+        self.levels.append(level)
         if self.faults:
             raise self.faults.pop(0)
-        return PREPARED
+        return replace(PREPARED, picture=sha256(data).hexdigest())
 
 
 @dataclass
@@ -47,6 +53,9 @@ class FakeModel:
     streams_closed: int = 0
     before_answer: Callable[[], object] | None = None
     breaks_after: int | None = None
+    level: Level = Level.FULL
+    serving: str = "serving"
+    says: str = "echo {}"
 
     async def answer(self, prepared: Prepared, question: Question) -> Answer:
         self.questions.append(question)
@@ -54,9 +63,9 @@ class FakeModel:
             await self.before_answer()  # type: ignore[misc]
         if self.faults:
             raise self.faults.pop(0)
-        return Answer(
-            f"echo {question.text}", Level.FULL, "stop", Usage(20, 16, 4), 1.0, 7.0, 0, Load(0, 0, Level.FULL)
-        )
+        load = Load(0, 0, self.level)
+        text = self.says.format(question.text)
+        return Answer(text, self.level, "stop", Usage(20, 16, 4), 1.0, 7.0, 0, load, self.serving)
 
     async def stream(self, prepared: Prepared, question: Question) -> AsyncGenerator[str | Answer]:
         """The answer a character at a time; the fault, if there is one, comes after ``breaks_after`` of them."""
@@ -74,7 +83,22 @@ class FakeModel:
     async def info(self) -> ModelInfo:
         if self.faults:
             raise self.faults.pop(0)
-        return INFO
+        return replace(INFO, level=self.level, serving=self.serving)
+
+
+@dataclass
+class FakeDownloader:
+    """Gives ``files[url]``, or raises it."""
+
+    files: dict[str, bytes | Exception] = field(default_factory=dict)
+    fetched: list[tuple[str, int]] = field(default_factory=list)
+
+    async def fetch(self, url: str, knobs: FetchKnobs, max_bytes: int) -> bytes:
+        self.fetched.append((url, max_bytes))
+        found = self.files[url]
+        if isinstance(found, Exception):
+            raise found
+        return found
 
 
 @dataclass
@@ -83,6 +107,7 @@ class Service:
     pipeline: Pipeline
     preprocessor: FakePreprocessor
     model: FakeModel
+    downloader: FakeDownloader
 
     def knobs(self, **changed: object) -> None:
         self.pipeline.knobs = self.pipeline.knobs.model_copy(update=changed)
@@ -90,8 +115,8 @@ class Service:
 
 @pytest.fixture
 def service(tmp_path: Path) -> Service:
-    preprocessor, model = FakePreprocessor(), FakeModel()
-    pipeline = Pipeline(preprocessor, model, MemoryRecords(100), "tuwen-test")
+    preprocessor, model, downloader = FakePreprocessor(), FakeModel(), FakeDownloader()
+    pipeline = Pipeline(preprocessor, model, downloader, MemoryRecords(100), "tuwen-test")
     samples = Path(__file__).parents[3] / "demo" / "samples"
     client = TestClient(create_app(pipeline, samples), raise_server_exceptions=False)
-    return Service(client, pipeline, preprocessor, model)
+    return Service(client, pipeline, preprocessor, model, downloader)

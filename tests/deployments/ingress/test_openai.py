@@ -27,12 +27,9 @@ def test_the_served_model_is_listed(service):
     assert [m["id"] for m in service.client.get("/v1/models").json()["data"]] == ["tuwen-test"]
 
 
-TWO = [{"type": "image_url", "image_url": {"url": URI}}] * 2
+TWO = [{"type": "image_url", "image_url": {"url": uri}} for uri in (URI, URI + "=")]
 SYSTEM = [{"role": "system", "content": "be brief"}, *request()["messages"]]
 REFUSED = [
-    ("https address", request(url="https://example.com/a.png"), 400, "image_url_unsupported"),
-    ("file address", request(url="file:///etc/passwd"), 400, "image_url_unsupported"),
-    ("path", request(url="/etc/passwd"), 400, "image_url_unsupported"),
     ("bad alphabet", request(url="data:image/png;base64,@@@@"), 400, "image_encoding"),
     ("bad padding", request(url="data:image/png;base64,abc"), 400, "image_encoding"),
     ("white space", request(url="data:image/png;base64,YW Jj"), 400, "image_encoding"),

@@ -32,7 +32,7 @@ BAD_REQUESTS = [
     ("no question", {"files": PICTURE}, 400, "question_empty"),
     ("blank question", {"files": PICTURE, "data": {"question": " \n"}}, 400, "question_empty"),
     ("long question", {"files": PICTURE, "data": {"question": "长" * 2001}}, 400, "question_too_long"),
-    ("address", {"files": {"question": (None, "x"), "image_url": (None, "http://a/b.png")}}, 400, "image_url_unsupported"),
+    ("file and address", {"files": {"image": b"x", "question": (None, "x"), "image_url": (None, "http://a/b.png")}}, 400, "invalid_request"),
     ("tokens not a number", {"files": PICTURE, "data": {"question": "x", "max_new_tokens": "many"}}, 400, "invalid_request"),
     ("no tokens", {"files": PICTURE, "data": {"question": "x", "max_new_tokens": "0"}}, 400, "invalid_request"),
     ("odd overload", {"files": PICTURE, "data": {"question": "x", "on_overload": "wait"}}, 400, "invalid_request"),
@@ -173,7 +173,7 @@ def test_healthz_names_what_serves(service):
     body = service.client.get("/healthz").json()
     assert body["ready"] is True
     assert (body["model"], body["device"], body["quantization"], body["level"]) == ("tuwen-test", "cpu", "none", "full")
-    assert (body["safety"], body["cache"]) == ("none", "none")
+    assert (body["safety"], body["cache"]) == ([], "none")
     assert body["limits"]["max_body_bytes"] == service.pipeline.knobs.max_body_bytes
 
 
@@ -185,7 +185,7 @@ def test_healthz_is_503_while_the_model_is_away(service):
 
 def test_healthz_stays_ready_while_the_model_is_only_busy(service):
     now = [1000.0]
-    service.pipeline._clock = lambda: now[0]
+    service.pipeline.watch._clock = lambda: now[0]
     assert service.client.get("/healthz").status_code == 200
     service.model.faults = [Overloaded("full")]
     assert service.client.get("/healthz").status_code == 200

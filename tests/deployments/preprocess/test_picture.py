@@ -1,11 +1,13 @@
 from io import BytesIO
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from deployments.contract import OVERVIEW
+from deployments.contract import OVERVIEW, Level
 from deployments.preprocess.picture import prepare
 from deployments.preprocess.settings import PreprocessKnobs
+from deployments.preprocess.tiling import plan
 
 
 def test_bytes_become_one_tile_within_the_limit():
@@ -29,3 +31,54 @@ def test_a_large_picture_becomes_an_overview_and_tiles():
     assert len(tiles.pixels) == len(tiles.places) == len(tiles.sizes) > 2
     by_place = dict(zip(tiles.places, tiles.pixels, strict=True))
     assert by_place[1, 1].mean() < 60 < 200 < by_place[1, max(column for _, column in by_place)].mean()
+
+
+def encoded(picture, kind, **options):
+    buffer = BytesIO()
+    Image.fromarray(picture).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def smooth(height, width):
+    """A picture whose every place has its own colour."""
+    y, x = np.mgrid[0:height, 0:width]
+    return np.stack([x * 255 // width, y * 255 // height, (x + y) % 256], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("size", [(1500, 2003), (3001, 4000)])
+def test_a_jpeg_s_tiles_show_the_same_places_as_a_png_s(size, orientation):
+    """The JPEG is decoded at a fraction of its size; nothing may move by that."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = smooth(*size)
+    jpeg = prepare(encoded(picture, "JPEG", quality=95, exif=exif), PreprocessKnobs(tile_edge=560))
+    png = prepare(encoded(picture, "PNG", compress_level=1, exif=exif), PreprocessKnobs(tile_edge=560))
+    assert jpeg.places == png.places
+    assert jpeg.boxes == png.boxes
+    for one, other in zip(jpeg.pixels, png.pixels, strict=True):
+        assert np.abs(one[..., :2].astype(int) - other[..., :2]).max() < 12
+
+
+def test_under_load_there_are_fewer_tiles_of_the_same_picture():
+    data = encoded(smooth(1200, 2400), "JPEG")
+    full, fast, holding = (prepare(data, PreprocessKnobs(), level) for level in Level)
+    budget = PreprocessKnobs().budget
+    assert full.sizes == tuple(part.size[::-1] for part in plan(2400, 1200, budget))  # known before decoding
+    assert len(full.pixels) > len(fast.pixels) > len(holding.pixels) == 1
+    assert full.picture == fast.picture == holding.picture
+
+
+def test_the_digest_tells_pictures_apart_by_every_pixel_and_by_how_they_are_shown():
+    picture = smooth(300, 400)
+    changed = picture.copy()
+    changed[299, 399, 2] ^= 1
+    knobs = PreprocessKnobs()
+    original = prepare(encoded(picture, "PNG"), knobs).picture
+    assert prepare(encoded(picture, "BMP"), knobs).picture == original
+    others = [
+        prepare(encoded(changed, "PNG"), knobs).picture,
+        prepare(encoded(picture.reshape(400, 300, 3), "PNG"), knobs).picture,
+        prepare(encoded(picture, "PNG"), PreprocessKnobs(max_tiles=2)).picture,
+    ]
+    assert len({original, *others}) == 4

@@ -46,7 +46,7 @@ def test_the_aspect_ratio_is_nearly_kept(size):
 
 def test_pixels_are_those_of_transformers_own_processor():
     picture = Image.fromarray(np.random.default_rng(1).integers(0, 255, (300, 410, 3), dtype=np.uint8))
-    ours = resized(picture, target(*picture.size))
+    ours = resized(picture, target(*picture.size), (0, 0, *picture.size))
     processor = Glm46VImageProcessorPil(size={"shortest_edge": 12544, "longest_edge": 28 * 28 * 15000})
     theirs = processor(picture, do_rescale=False, do_normalize=False, return_tensors="np")
     assert theirs["image_grid_thw"].tolist() == [[1, ours.shape[0] // 14, ours.shape[1] // 14]]

@@ -1,5 +1,6 @@
 """The tile plan: what of a large picture is shown, for any size and budget."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from deployments.contract import CELL, OVERVIEW
+from deployments.contract import CELL, OVERVIEW, Level
 from deployments.preprocess.resize import target_size
 from deployments.preprocess.tiling import TileBudget, cut, plan
 
@@ -81,3 +82,16 @@ def test_the_parts_show_their_boxes():
         assert pixels.shape == (part.size[1], part.size[0], 3)
         middle = (part.box[0] + part.box[2]) / 2 / 2400 * 255
         assert abs(float(pixels.mean()) - middle) < 2
+
+
+@given(SIDES, SIDES, BUDGETS)
+def test_less_may_be_shown_at_a_lower_level_never_more(width, height, budget):
+    tokens = [sum(part.tokens for part in plan(width, height, budget.at(level))) for level in Level]
+    assert tokens == sorted(tokens, reverse=True)
+    assert tokens[-1] == plan(width, height, budget)[0].tokens
+
+
+@given(SIDES, SIDES, BUDGETS, st.integers(16, 8000))
+def test_tokens_are_bounded_but_for_the_overview_s(width, height, budget, most):
+    parts = plan(width, height, replace(budget, max_tokens=most))
+    assert sum(part.tokens for part in parts) <= max(most, parts[0].tokens)

@@ -1,0 +1,31 @@
+"""The other deployments and the download as the pipeline sees them: seams, each with a real part and one for tests."""
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from deployments.contract import Answer, Level, ModelInfo, Prepared, Question
+from deployments.ingress.fetch_settings import FetchKnobs
+
+
+class Downloader(Protocol):
+    async def fetch(self, url: str, knobs: FetchKnobs, max_bytes: int) -> bytes:
+        """Raises ImageUrlError, FetchFailed, ImageTooLarge, FetchTimeout."""
+        ...
+
+
+class Preprocessor(Protocol):
+    async def prepare(self, data: bytes, level: Level) -> Prepared:
+        """Raises ImageError for a bad picture, SafetyUnavailable, Overloaded, Unavailable."""
+        ...
+
+
+class Model(Protocol):
+    async def answer(self, prepared: Prepared, question: Question) -> Answer:
+        """Raises PixelsLost, DeadlineExceeded, EmptyAnswer, Overloaded, Unavailable."""
+        ...
+
+    def stream(self, prepared: Prepared, question: Question) -> AsyncGenerator[str | Answer]:
+        """The answer's text as it comes, then the answer; raises what ``answer`` raises."""
+        ...
+
+    async def info(self) -> ModelInfo: ...

@@ -1,0 +1,60 @@
+"""What the ingress knows of the model: what it serves with and at which level, asked now and then."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from deployments.contract import Answer, Level, ModelInfo
+from deployments.errors import Overloaded, Unavailable
+from deployments.ingress.ports import Model
+
+INFO_TIMEOUT_S = 2.0
+FRESH_S = 5.0
+"""For so long what the model said of itself stands: a knob that changes takes so long to reach answers kept."""
+SILENCE_S = 30.0
+"""A model that answered nothing for so long, and does not say what it is either, counts as away."""
+
+
+class ModelWatch:
+    """Remembers the model's last word about itself."""
+
+    def __init__(self, model: Model, clock: Callable[[], float] = time.time) -> None:
+        self._model, self._clock = model, clock
+        self._info: ModelInfo | None = None
+        self._told = self._heard = 0.0
+        self._asking: asyncio.Task[ModelInfo] | None = None
+
+    @property
+    def level(self) -> Level:
+        """The level that the service was last known to be at."""
+        return self._info.level if self._info else Level.FULL
+
+    def heard(self, answer: Answer | None = None) -> None:
+        """The model has just said something; an answer also tells what it serves with, and at which level."""
+        self._heard = self._clock()
+        if answer is not None and self._info is not None:
+            changed = answer.serving != self._info.serving or answer.load.level != self._info.level
+            self._told = 0.0 if changed else self._told
+
+    async def info(self) -> ModelInfo:
+        """What the model serves with. While it is only busy, its last word stands.
+
+        Raises Unavailable when it has neither told nor answered anything for ``SILENCE_S``, or never has.
+        """
+        try:
+            async with asyncio.timeout(INFO_TIMEOUT_S):
+                self._info = await self._model.info()
+            self._told = self._heard = self._clock()
+        except (Overloaded, TimeoutError) as busy:
+            if self._info is None or self._clock() - self._heard > SILENCE_S:
+                raise Unavailable("the model has not answered yet: ask again") from busy
+        return self._info
+
+    async def recent(self) -> ModelInfo:
+        """As ``info``, but not asked again within ``FRESH_S``, and by one caller at a time."""
+        if self._info is not None and self._clock() - self._told < FRESH_S:
+            return self._info
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self.info())
+            self._asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
+        return await asyncio.shield(self._asking)
