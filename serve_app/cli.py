@@ -1,4 +1,4 @@
-"""The command line: ``check`` a config, ``quantize`` a checkpoint, ``wait`` for a service, ``ask`` it.
+"""The command line: ``check`` a config, ``quantize`` a checkpoint, ``digest`` a picture, ``wait`` for a service, ``ask``.
 
 One-line errors, telling exit codes.
 """
@@ -15,9 +15,9 @@ URL = "http://127.0.0.1:8000"
 DASHBOARD = "http://127.0.0.1:8265"
 
 EXIT_CODES = """exit codes:
-  0  done: the config is valid, the checkpoint is stored, the service is ready, the question is answered
-  1  refused: the config has problems, the checkpoint cannot be quantized, the deployment failed, the service
-     answered with an error
+  0  done: the config is valid, the checkpoint or the digest is made, the service is ready, the question is answered
+  1  refused: the config has problems, the checkpoint cannot be quantized, the picture is none, the deployment
+     failed, the service answered with an error
   2  the command itself is wrong: an unknown option, a file that cannot be read
   3  nobody answered in time
 """
@@ -72,6 +72,15 @@ def parser() -> argparse.ArgumentParser:
     quantize.add_argument("--revision", help="commit or tag of a hub checkpoint")
     quantize.set_defaults(run=run_quantize)
 
+    digest = commands.add_parser(
+        "digest",
+        help="print a picture's lines for the blocklist",
+        description="Either line refuses the picture once it stands in the file that args.preprocess.safety.blocklist "
+        "names: sha256 this very file, dhash also its look-alikes.",
+    )
+    digest.add_argument("picture", type=Path, metavar="PICTURE", help="a JPEG, PNG, WebP, GIF or BMP file")
+    digest.set_defaults(run=run_digest)
+
     wait = commands.add_parser(
         "wait",
         help="wait until a service is ready",
@@ -123,6 +132,19 @@ def run_quantize(options: argparse.Namespace) -> int:
         print(f"{options.folder}: {quantize(options.checkpoint, options.folder, options.revision)}")
     except CheckpointError as fault:
         raise CommandError(str(fault), 1) from fault
+    return 0
+
+
+def run_digest(options: argparse.Namespace) -> int:
+    from deployments.errors import ImageError
+    from deployments.preprocess.safety.blocklist import lines_of
+
+    try:
+        print("\n".join(lines_of(options.picture.read_bytes())))
+    except OSError as fault:
+        raise CommandError(f"cannot read {options.picture}: {fault.strerror or fault}", 2) from fault
+    except ImageError as fault:
+        raise CommandError(f"{options.picture}: {fault}", 1) from fault
     return 0
 
 

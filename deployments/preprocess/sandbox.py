@@ -47,6 +47,10 @@ class Sandbox:
         with self._worker() as worker:
             return worker.prepare(data, knobs, level)
 
+    def process_ids(self) -> list[int]:
+        """Of the present processes; another one shows that one was replaced."""
+        return [worker.process.pid for worker in self._workers]
+
     def close(self) -> None:
         for worker in self._workers:
             worker.stop()
@@ -65,11 +69,11 @@ class Worker:
 
     def __init__(self) -> None:
         self._source, self._target = os.memfd_create("file"), os.memfd_create("tiles")
-        self._process = self._started()
+        self.process = self._started()
         self._fresh = True
 
     def prepare(self, data: bytes, knobs: PreprocessKnobs, level: Level) -> Tiles:
-        if self._process.poll() is not None:  # killed while it waited, which is no picture's fault
+        if self.process.poll() is not None:  # killed while it waited, which is no picture's fault
             self._replace("between two pictures")
         _fill(self._source, data)
         job = Job(len(data), knobs.decode_memory_mb, level, knobs.model_dump(mode="json"))
@@ -86,8 +90,8 @@ class Worker:
             raise ImageTooCostly(TOO_LONG if isinstance(fault, TimeoutError) else CRASHED) from fault
 
     def stop(self) -> None:
-        self._process.kill()
-        self._process.communicate()
+        self.process.kill()
+        self.process.communicate()
         for file in (self._source, self._target):
             os.close(file)
 
@@ -102,23 +106,23 @@ class Worker:
         )
 
     def _replace(self, why: str) -> None:
-        self._process.kill()
-        self._process.communicate()
-        logger.warning("a decoding process ended (exit code %s): %s", self._process.returncode, why)
-        self._process, self._fresh = self._started(), True
+        self.process.kill()
+        self.process.communicate()
+        logger.warning("a decoding process ended (exit code %s): %s", self.process.returncode, why)
+        self.process, self._fresh = self._started(), True
 
     def _asked(self, line: bytes, timeout_s: float) -> dict[str, Any]:
         """Its answer. Raises TimeoutError, or EOFError, OSError or ValueError when it is no longer itself."""
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(line)
-        self._process.stdin.flush()
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(line)
+        self.process.stdin.flush()
         answer, deadline = b"", time.monotonic() + timeout_s
         while not answer.endswith(b"\n"):
-            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            ready, _, _ = select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
                 raise TimeoutError
-            piece = os.read(self._process.stdout.fileno(), LONGEST_LINE)
+            piece = os.read(self.process.stdout.fileno(), LONGEST_LINE)
             if not piece or len(answer) > LONGEST_LINE:
                 raise EOFError
             answer += piece

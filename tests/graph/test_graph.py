@@ -130,7 +130,7 @@ def test_the_unmodified_openai_client_gets_an_answer(live):
     assert completion.usage.total_tokens == completion.usage.prompt_tokens + completion.usage.completion_tokens
     with pytest.raises(BadRequestError) as refused:
         client.chat.completions.create(model=name, messages=messages("http://127.0.0.1/a.png"))
-    assert refused.value.code == "image_url_unsupported"
+    assert refused.value.code == "blocked_address"
 
 
 def replica_pids(live, application="tuwen"):

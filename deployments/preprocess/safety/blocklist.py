@@ -6,13 +6,16 @@ So it may refuse a picture, which a person has put on the list, and never choose
 """
 
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from deployments.contract import Pixels
+from deployments.preprocess.picture import prepare
 from deployments.preprocess.safety.check import Subject
+from deployments.preprocess.settings import PreprocessKnobs
 
 LABEL = "blocked_picture"
 NEAR_BITS = 4
@@ -64,6 +67,12 @@ def dhash(pixels: Pixels) -> int:
     grey = np.asarray(Image.fromarray(pixels).convert("L").resize((9, 8), Image.Resampling.LANCZOS), np.int16)
     bits = (grey[:, :-1] > grey[:, 1:]).ravel()
     return int("".join("1" if bit else "0" for bit in bits), 2)
+
+
+def lines_of(data: bytes) -> tuple[str, str]:
+    """The lines that put a picture on the list, by its file and by its looks. Raises ImageError if it is none."""
+    overview = prepare(data, PreprocessKnobs(max_tiles=0)).pixels[0]
+    return f"sha256:{sha256(data).hexdigest()}", f"dhash:{dhash(overview):016x}"
 
 
 def _is_hex(text: str, digits: int) -> bool:

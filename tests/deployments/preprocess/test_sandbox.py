@@ -40,7 +40,7 @@ def sandbox():
 
 
 def child(sandbox):
-    return sandbox._workers[0]._process
+    return sandbox._workers[0].process
 
 
 @pytest.mark.parametrize("level", Level)

@@ -10,6 +10,7 @@ from PIL import Image, ImageEnhance
 
 from deployments.preprocess.safety.blocklist import LABEL, Blocklist, dhash
 from deployments.preprocess.safety.check import Subject
+from serve_app.cli import main
 
 SAMPLES = Path(__file__).parents[4] / "demo" / "samples"
 
@@ -70,6 +71,22 @@ def test_no_sample_is_a_look_alike_of_another(tmp_path):
         blocklist = listed(tmp_path, f"dhash:{dhash(np.asarray(Image.open(file).convert('RGB'))):016x}")
         found = [other.name for other in files if blocklist.scores(subject(Image.open(other)))]
         assert set(found) <= {other.name for other in files if other.name[:5] == file.name[:5]}
+
+
+def test_the_command_s_lines_refuse_the_picture_and_its_look_alikes(tmp_path, capsys):
+    file = SAMPLES / "order-1.png"
+    assert main(["digest", str(file)]) == 0
+    by_file, by_looks = capsys.readouterr().out.split()
+    whole = Image.open(file)
+    assert listed(tmp_path, by_file).scores(subject(whole, file.read_bytes())) == {LABEL: 1.0}
+    assert LABEL in listed(tmp_path, by_looks).scores(subject(whole.resize((200, 300))))
+
+
+def test_the_command_names_what_is_no_picture(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("hello")
+    assert main(["digest", str(tmp_path / "a.txt")]) == 1
+    assert main(["digest", str(tmp_path / "missing")]) == 2
+    assert "not a picture" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("line", ["sha256:12", "md5:" + "0" * 32, "dhash:xyz", "0" * 64, "sha256"])
