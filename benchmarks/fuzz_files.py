@@ -136,9 +136,7 @@ def main() -> int:
         if number in (options.count // 10, options.count // 2, options.count):
             now = resident_mb(os.getpid()), resident_mb(sandbox.process_ids()[0])
             early = early if any(early) else now
-            print(
-                f"{number} files, {time.perf_counter() - began:.0f} s: {now[0]:.1f} MB resident here, {now[1]:.1f} there"
-            )
+            print(f"{number} files, {time.perf_counter() - began:.0f} s: {now[0]:.1f} MB here, {now[1]:.1f} there")
     replaced = sandbox.process_ids() != first
     sandbox.close()
     for code, count in outcomes.most_common():

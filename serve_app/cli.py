@@ -1,4 +1,4 @@
-"""The command line: ``check`` a config, ``quantize`` a checkpoint, ``digest`` a picture, ``wait`` for a service, ``ask``.
+"""The command line: ``check`` a config, ``quantize`` a checkpoint, ``digest`` a picture, ``wait`` for a service, ask.
 
 One-line errors, telling exit codes.
 """

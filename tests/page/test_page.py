@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 pytestmark = [pytest.mark.serve, pytest.mark.browser]
 
@@ -106,6 +107,27 @@ def test_a_picture_can_be_pasted(page):
     page.click("#ask")
     done(page)
     assert "\n" in page.inner_text("#answer").strip()
+
+
+def test_a_large_picture_s_tiles_are_drawn_over_it(page, live, tmp_path):
+    large = tmp_path / "large.png"
+    sample = Image.open(SAMPLES / INDEX[0]["file"])
+    sample.resize((sample.width * 4, sample.height * 4)).save(large)
+    page.set_input_files("#file", large)
+    assert page.is_hidden("#tile-boxes")
+    page.fill("#question", "订单号？")
+    page.click("#ask")
+    done(page)
+    drawn, image = page.locator("#tile-boxes rect"), page.locator("#image").bounding_box()
+    assert drawn.count() == int(page.inner_text("#tiles")) - 1 > 1
+    boxes = [drawn.nth(number).bounding_box() for number in range(drawn.count())]
+    # Together they cover the picture as it is shown.
+    assert min(box["x"] for box in boxes) == pytest.approx(image["x"], abs=2)
+    assert max(box["y"] + box["height"] for box in boxes) == pytest.approx(image["y"] + image["height"], abs=2)
+    screenshot(page, "tiles")
+    page.set_input_files("#file", SAMPLES / INDEX[1]["file"])
+    page.wait_for_function("name => document.getElementById('file-name').textContent === name", arg=INDEX[1]["file"])
+    assert page.is_hidden("#tile-boxes")
 
 
 def test_a_server_s_refusal_is_readable(page, tmp_path):

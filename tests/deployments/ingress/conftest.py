@@ -35,13 +35,14 @@ class FakePreprocessor:
     faults: list[Exception] = field(default_factory=list)
     calls: int = 0
     levels: list[Level] = field(default_factory=list)
+    prepared: Prepared = PREPARED
 
     async def prepare(self, data: bytes, level: Level) -> Prepared:
         self.calls += 1
         self.levels.append(level)
         if self.faults:
             raise self.faults.pop(0)
-        return replace(PREPARED, picture=sha256(data).hexdigest())
+        return replace(self.prepared, picture=sha256(data).hexdigest())
 
 
 @dataclass

@@ -2,10 +2,21 @@
 
 import asyncio
 import hashlib
+from dataclasses import replace
 
 import pytest
 
-from deployments.errors import Overloaded, PixelsLost, TuwenError, Unavailable
+from deployments.contract import OVERVIEW, Verdict
+from deployments.errors import (
+    BlockedAddress,
+    FetchFailed,
+    FetchTimeout,
+    ImageTooLarge,
+    Overloaded,
+    PixelsLost,
+    TuwenError,
+    Unavailable,
+)
 
 PICTURE = {"image": ("a.png", b"picture bytes", "image/png")}
 
@@ -52,6 +63,59 @@ def test_each_bad_request_has_its_code(service, request_, status, code):
     assert error["message"]
     assert error["request_id"]
     assert service.model.questions == []
+
+
+def by_address(service, url, **fields):
+    form = {"image_url": url, "question": "x"} | fields
+    return service.client.post("/v1/ask", files={name: (None, value) for name, value in form.items()})
+
+
+def test_a_picture_by_address_is_fetched_and_answered(service):
+    service.downloader.files["https://example.com/a.png"] = b"picture bytes"
+    body = by_address(service, "https://example.com/a.png").json()
+    assert body["answer"] == "echo x"
+    assert service.downloader.fetched == [("https://example.com/a.png", service.pipeline.knobs.max_body_bytes)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [
+        (BlockedAddress("not public"), 400, "blocked_address"),
+        (FetchFailed("404"), 422, "fetch_failed"),
+        (ImageTooLarge("large"), 413, "image_too_large"),
+        (FetchTimeout("slow"), 504, "fetch_timeout"),
+    ],
+)
+def test_a_download_s_fault_is_the_answer_and_is_tried_once(service, fault, status, code):
+    service.downloader.files["https://example.com/a.png"] = fault
+    response = by_address(service, "https://example.com/a.png")
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+    assert len(service.downloader.fetched) == 1
+    assert service.preprocessor.calls == 0
+
+
+def test_a_picture_lost_after_its_download_is_not_downloaded_again(service):
+    service.downloader.files["https://example.com/a.png"] = b"picture bytes"
+    service.model.faults = [PixelsLost("lost")]
+    assert by_address(service, "https://example.com/a.png").status_code == 200
+    assert (len(service.downloader.fetched), service.preprocessor.calls) == (1, 2)
+
+
+def test_an_answer_names_its_picture_s_tiles_and_flags(service):
+    service.preprocessor.prepared = replace(
+        service.preprocessor.prepared,
+        sizes=((112, 112),) * 3,
+        places=(OVERVIEW, (1, 1), (1, 2)),
+        boxes=((0, 0, 900, 400), (0, 0, 500, 400), (400, 0, 900, 400)),
+        size=(900, 400),
+        flags=(Verdict("qr_code", 0.75, "classifier"),),
+    )
+    body = service.client.post("/v1/ask", files=PICTURE, data={"question": "x"}).json()
+    assert (body["tiles"], body["image_size"]) == (3, [900, 400])
+    assert body["tile_boxes"] == [[0, 0, 500, 400], [400, 0, 900, 400]]
+    assert body["flags"] == [{"label": "qr_code", "score": 0.75, "source": "classifier"}]
+    record = service.client.get(f"/v1/requests/{body['request_id']}").json()
+    assert record["flags"] == body["flags"]
 
 
 def test_unknown_paths_and_methods_have_the_same_shape(service):

@@ -17,7 +17,9 @@ def test_pixels_whose_owner_died_are_reported_as_lost(fault):
         raise fault(ObjectRef.nil().hex(), None, "")
 
     async def answer():
-        prepared = Prepared(tiles(), "digest", ((112, 112),), (OVERVIEW,), "PNG", (112, 112), 1.0)
+        prepared = Prepared(
+            tiles(), "digest", ((112, 112),), (OVERVIEW,), ((0, 0, 112, 112),), (112, 112), "PNG", (112, 112), 1.0
+        )
         return await Model.answer(object.__new__(Model), prepared, Question("r", "x", None, 0.0))
 
     assert isinstance(asyncio.run(answer()), PixelsLost)
