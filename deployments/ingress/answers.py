@@ -71,7 +71,7 @@ class Answers:
     async def _now(self) -> ModelInfo | None:
         """What answers hang on; None where nothing is to be kept or found, or the model does not say."""
         try:
-            return await self._watch.recent() if self._cache else None
+            return await self._watch.recent() if self._cache is not None else None
         except TuwenError:
             return None
 

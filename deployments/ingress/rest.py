@@ -122,8 +122,8 @@ async def healthz(request: Request) -> Response:
             "engine": info.engine,
             "level": info.level,
             "safety": list(pipeline.safety),
-            "cache": pipeline.cache.name if pipeline.cache else "none",
-            "cache_status": pipeline.cache.status() if pipeline.cache else "ok",
+            "cache": "none" if pipeline.cache is None else pipeline.cache.name,
+            "cache_status": "ok" if pipeline.cache is None else pipeline.cache.status(),
             "limits": _limits(pipeline),
         }
     )

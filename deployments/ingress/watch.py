@@ -16,25 +16,23 @@ SILENCE_S = 30.0
 
 
 class ModelWatch:
-    """Remembers the model's last word about itself."""
+    """Remembers the model's last word about itself; ``level`` is where the service was when it was last heard of."""
 
     def __init__(self, model: Model, clock: Callable[[], float] = time.time) -> None:
         self._model, self._clock = model, clock
+        self.level = Level.FULL
         self._info: ModelInfo | None = None
         self._told = self._heard = 0.0
         self._asking: asyncio.Task[ModelInfo] | None = None
 
-    @property
-    def level(self) -> Level:
-        """The level that the service was last known to be at."""
-        return self._info.level if self._info else Level.FULL
-
     def heard(self, answer: Answer | None = None) -> None:
         """The model has just said something; an answer also tells what it serves with, and at which level."""
         self._heard = self._clock()
-        if answer is not None and self._info is not None:
-            changed = answer.serving != self._info.serving or answer.load.level != self._info.level
-            self._told = 0.0 if changed else self._told
+        if answer is None:
+            return
+        self.level = answer.load.level
+        if self._info is not None and (answer.serving, answer.load.level) != (self._info.serving, self._info.level):
+            self._told = 0.0  # to be asked again before anything that was kept is given
 
     async def info(self) -> ModelInfo:
         """What the model serves with. While it is only busy, its last word stands.
@@ -45,6 +43,7 @@ class ModelWatch:
             async with asyncio.timeout(INFO_TIMEOUT_S):
                 self._info = await self._model.info()
             self._told = self._heard = self._clock()
+            self.level = self._info.level
         except (Overloaded, TimeoutError) as busy:
             if self._info is None or self._clock() - self._heard > SILENCE_S:
                 raise Unavailable("the model has not answered yet: ask again") from busy

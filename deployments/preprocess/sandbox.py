@@ -90,10 +90,17 @@ class Worker:
             raise ImageTooCostly(TOO_LONG if isinstance(fault, TimeoutError) else CRASHED) from fault
 
     def stop(self) -> None:
-        self.process.kill()
-        self.process.communicate()
+        self._end()
         for file in (self._source, self._target):
             os.close(file)
+
+    def _end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe
+            with contextlib.suppress(OSError):  # what was written to it last may have met nobody
+                pipe.close()
 
     def _started(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "deployments.preprocess.worker", str(self._source), str(self._target)]
@@ -106,8 +113,7 @@ class Worker:
         )
 
     def _replace(self, why: str) -> None:
-        self.process.kill()
-        self.process.communicate()
+        self._end()
         logger.warning("a decoding process ended (exit code %s): %s", self.process.returncode, why)
         self.process, self._fresh = self._started(), True
 

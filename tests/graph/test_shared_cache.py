@@ -1,0 +1,48 @@
+"""Answers kept in a real Redis: shared by what runs, and no error when it goes and comes back."""
+
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+pytestmark = pytest.mark.serve
+
+SAMPLE = (Path(__file__).resolve().parents[2] / "demo" / "samples" / "order-1.png").read_bytes()
+
+
+@pytest.fixture
+def shared(live, redis_server):
+    """The service with its answers in the test's Redis."""
+    config = live.application
+    config["args"]["ingress"]["cache"] = {"url": redis_server.url, "ttl_s": 600, "timeout_s": 0.5}
+    live.deploy(config)
+    eventually(lambda: requests.get(f"{live.url}/healthz", timeout=10).json().get("cache") == "redis")
+    yield redis_server
+    live.restore()
+
+
+def eventually(condition, timeout_s=120.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never came true"
+        time.sleep(0.2)
+
+
+def ask(live, question):
+    response = requests.post(f"{live.url}/v1/ask", files={"image": SAMPLE}, data={"question": question}, timeout=60)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def test_redis_goes_and_comes_back_without_an_error_and_hits_resume(live, shared):
+    first = ask(live, "订单号？")
+    eventually(lambda: ask(live, "订单号？")["cached"])
+    shared.stop()
+    for _ in range(12):
+        again = ask(live, "订单号？")
+        assert (again["answer"], again["cached"]) == (first["answer"], False)
+    assert requests.get(f"{live.url}/healthz", timeout=10).json()["cache_status"] == "open"
+    shared.start()
+    eventually(lambda: ask(live, "订单号？")["cached"])
+    assert requests.get(f"{live.url}/healthz", timeout=10).json()["cache_status"] == "ok"
