@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from demo.cards.cache import Sample
-from demo.cards.network import INPUT_SIZE, PLACES
+from demo.cards.network import SHRINK
 from deployments.contract import Pixels
 
 BATCH = 64
@@ -65,11 +65,13 @@ class Batch:
     places: Tensor
 
     @classmethod
-    def of(cls, pictures: Sample, which: NDArray[np.int64], rng: Random) -> Self:
+    def of(cls, pictures: Sample, which: NDArray[np.int64], side: int, rng: Random) -> Self:
         cuts = [Cut.drawn(rng) for _ in which]
         chosen = list(zip(which, cuts, strict=True))
-        pixels = [lit(cut.of(pictures.pixels[at], INPUT_SIZE, Image.Resampling.BILINEAR), rng) for at, cut in chosen]
-        marks = [cut.of(_padded(pictures.marks[at]), PLACES, Image.Resampling.BOX)[..., :2] for at, cut in chosen]
+        pixels = [lit(cut.of(pictures.pixels[at], side, Image.Resampling.BILINEAR), rng) for at, cut in chosen]
+        marks = [
+            cut.of(_padded(pictures.marks[at]), side // SHRINK, Image.Resampling.BOX)[..., :2] for at, cut in chosen
+        ]
         places = np.minimum(1, np.stack(marks).astype(np.float32) / 127.5)
         return cls(*map(torch.from_numpy, (np.stack(pixels), pictures.labels[which], places)))
 
@@ -79,12 +81,12 @@ def _padded(marks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.concatenate([marks, np.zeros_like(marks[..., :1])], axis=2)
 
 
-def batches(pictures: Sample, steps: int, seed: int) -> Iterator[Batch]:
-    """``steps`` batches; every picture once before any comes again."""
+def batches(pictures: Sample, side: int, steps: int, seed: int) -> Iterator[Batch]:
+    """``steps`` batches of pictures of ``side`` pixels; every picture once before any comes again."""
     rng, light = np.random.default_rng(seed), Random(seed)
     order = np.empty(0, np.int64)
     for _ in range(steps):
         if len(order) < BATCH:
             order = np.concatenate([order, rng.permutation(len(pictures))])
         now, order = order[:BATCH], order[BATCH:]
-        yield Batch.of(pictures, now, light)
+        yield Batch.of(pictures, now, side, light)

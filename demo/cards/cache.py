@@ -19,7 +19,7 @@ MIX: Mapping[str, int] = dict.fromkeys(KINDS, 40) | {
     IDENTITY: 210, BANK: 210, "membership card": 110, "business card": 60, "ticket": 60, "badge": 70, "form": 50
 }  # fmt: skip
 
-MARKS = 40
+MARKS = 56
 
 
 @dataclass(frozen=True, slots=True)

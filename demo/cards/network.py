@@ -12,8 +12,8 @@ from torch.nn.functional import conv2d
 from deployments.preprocess.safety.cards import CONFIG, LABELS, WEIGHTS, CardConfig, Convolution
 
 FOLDER = Path(__file__).parent / "checkpoint"
-INPUT_SIZE, PLACES = 160, 10
-"""Sides of the input in pixels and of the last map."""
+SHRINK = 16
+"""Pixels of the input to a side of a place in the last map."""
 WIDTHS = ((16, 2), (24, 2), (40, 2), (40, 1), (64, 2), (64, 1), (96, 1))
 """Output channels and stride of each convolution."""
 
@@ -29,10 +29,24 @@ class Layer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(shape.outputs))
         self.normalisation = nn.BatchNorm2d(shape.outputs) if normalised else None
 
+    @property
+    def kernels(self) -> Tensor:
+        return self.weight.view(self.shape.outputs, self.shape.inputs, 3, 3)
+
     def forward(self, features: Tensor) -> Tensor:
-        kernels = self.weight.view(self.shape.outputs, self.shape.inputs, 3, 3)
-        out = conv2d(features, kernels, self.bias, self.shape.stride, padding=1)
+        out = conv2d(features, self.kernels, self.bias, self.shape.stride, padding=1)
         return torch.relu(out if self.normalisation is None else self.normalisation(out))
+
+    def normalise(self, features: Tensor) -> Tensor:
+        """What comes out, as before, but now through a normalisation that is set by these features."""
+        out = conv2d(features, self.kernels, self.bias, self.shape.stride, padding=1)
+        norm = nn.BatchNorm2d(self.shape.outputs)
+        mean, variance = out.mean((0, 2, 3)), out.var((0, 2, 3)) + norm.eps
+        norm.load_state_dict(
+            {"weight": variance.sqrt(), "bias": mean, "running_mean": mean, "running_var": variance}, False
+        )
+        self.normalisation = norm
+        return torch.relu(out)
 
     def fused(self) -> dict[str, Tensor]:
         """Weight and bias of the same function, in evaluation, without the normalisation."""
@@ -66,10 +80,17 @@ class Network(nn.Module):
 
         ``pixels`` are uint8 RGB (pictures, height, width, 3).
         """
-        features = self.convolutions((pixels.permute(0, 3, 1, 2).float() - 128) / 64)
+        features = self.convolutions(_centred(pixels))
         places = self.places(features.permute(0, 2, 3, 1))
         pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3)), places.amax((1, 2))], 1)
         return self.head(pooled), places
+
+    @torch.no_grad()
+    def normalise(self, pixels: Tensor) -> None:
+        """Put normalisations into a fused network so that it can be trained on; its function is the same."""
+        features = _centred(pixels)
+        for layer in self.layers:
+            features = layer.normalise(features)
 
     @torch.no_grad()
     def fused(self) -> "Network":
@@ -82,6 +103,10 @@ class Network(nn.Module):
         return plain.eval()
 
 
+def _centred(pixels: Tensor) -> Tensor:
+    return (pixels.permute(0, 3, 1, 2).float() - 128) / 64
+
+
 def architecture() -> tuple[Convolution, ...]:
     inputs = (3, *(outputs for outputs, _ in WIDTHS))
     return tuple(
@@ -90,13 +115,13 @@ def architecture() -> tuple[Convolution, ...]:
     )
 
 
-def save(network: Network, threshold: float, folder: Path) -> None:
+def save(network: Network, input_size: int, threshold: float, folder: Path) -> None:
     """Write the fused weights in float16, which halves them and moves no score by a percent, and their config."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = network.fused().state_dict()
     save_file({name: tensor.half().contiguous() for name, tensor in weights.items()}, folder / WEIGHTS)
     shapes = tuple(layer.shape for layer in network.layers)
-    config = CardConfig(input_size=INPUT_SIZE, labels=LABELS, threshold=threshold, convolutions=shapes)
+    config = CardConfig(input_size=input_size, labels=LABELS, threshold=threshold, convolutions=shapes)
     (folder / CONFIG).write_text(json.dumps(config.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
 
 

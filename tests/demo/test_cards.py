@@ -105,12 +105,13 @@ def test_a_threshold_is_the_lowest_that_is_precise():
 
 def test_training_learns_what_tells_two_colours_apart(monkeypatch):
     monkeypatch.setattr(batches, "BATCH", 8)
-    side = train.KEPT_SIDE
+    side = 70
     pixels = np.zeros((2, side, side, 3), np.uint8)
     pixels[0, ..., 0], pixels[1, ..., 2] = 230, 230
     marks = np.full((2, MARKS, MARKS, 2), 255, np.uint8) * np.eye(2, dtype=np.uint8)[:, None, None]
     pictures = Sample(*(np.repeat(part, 32, 0) for part in (pixels, np.eye(2, dtype=np.float32), marks)))
-    _, log = train.train(pictures, pictures, 25, seed=0)
+    fresh = network.Network(network.architecture(), normalised=True)
+    log = train.train(fresh, pictures, pictures, side=64, steps=25, rate=1.0, seed=0)
     assert log[-1]["loss"] < 0.6
 
 
@@ -132,6 +133,15 @@ def test_folding_the_normalisations_changes_nothing():
     trained(pixels)  # so that the normalisations have seen something
     with torch.no_grad():
         assert torch.allclose(trained.eval()(pixels)[0], trained.fused()(pixels)[0], atol=1e-4)
+
+
+def test_a_stored_network_can_be_trained_on_from_where_it_was():
+    network_, pixels = network.load(network.FOLDER), torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        before = network_(pixels)[0]
+        network_.normalise(pixels)
+        assert all(layer.normalisation is not None for layer in network_.layers)
+        assert torch.allclose(network_.eval()(pixels)[0], before, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (28, 28), (2000, 1500)])
