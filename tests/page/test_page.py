@@ -70,7 +70,7 @@ def test_a_sample_is_asked_about_and_the_answer_is_shown_with_how_it_came_about(
     assert page.is_hidden("#error")
     record = page.request.get(f"{live.url}/v1/requests/{request_id}").json()
     assert str(record["usage"]["completion_tokens"]) in page.inner_text("#tokens")
-    assert str(record["timing_ms"]["total"]) in page.inner_text("#timing")
+    assert f"{record['timing_ms']['total']:,} ms" in page.inner_text("#timing")
     screenshot(page, "answer")
 
 
