@@ -22,6 +22,7 @@ def shared(live, redis_server):
         yield redis_server
     finally:
         live.restore()
+        eventually(lambda: health(live).get("cache") == "memory")  # the old ingress was ready all along
 
 
 def health(live):
