@@ -1,6 +1,6 @@
 """The preprocessor beside a plain Pillow loop of the same steps: pictures per second of one core, and where time goes.
 
-    python -m benchmarks.preprocess --rounds 7
+    python -m benchmarks.preprocess
 
 Photographs (JPEG, quality 90) of 1, 4 and 12 megapixels. The service's way is the decoding process with the pixels
 handed over; the plain loop does the same steps in this process: open, draft, decode, turn, cut, resize, digest. Both
@@ -97,7 +97,7 @@ def split_ms(data: bytes) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.preprocess", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     sandbox = Sandbox(1)
     print("| picture | service, pictures/s of a core | plain Pillow | ratio | one picture, wall ms |")

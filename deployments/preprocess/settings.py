@@ -36,7 +36,6 @@ class PreprocessKnobs(BaseModel):
     formats: tuple[Format, ...] = Field(
         FORMATS, min_length=1, description="what is decoded, by content and not by name"
     )
-
     decode_memory_mb: int = Field(1024, ge=64, description="memory that one file may take to decode")
     decode_timeout_s: float = Field(10.0, gt=0, description="a file that takes longer to decode is refused")
     safety: SafetyKnobs = SafetyKnobs()

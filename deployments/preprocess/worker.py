@@ -20,6 +20,8 @@ from deployments.contract import Level
 from deployments.preprocess.picture import Tiles, prepare
 from deployments.preprocess.settings import PreprocessKnobs
 
+TOO_MUCH = "the picture takes too much memory to decode: send it smaller, or as a plain JPEG or PNG"
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -56,11 +58,8 @@ def _outcome(job: dict[str, Any], source: int, target: int) -> dict[str, Any]:
         return {"error": errors.ImageTooCostly.__name__, "message": TOO_MUCH}
 
 
-TOO_MUCH = "the picture takes too much memory to decode: send it smaller, or as a plain JPEG or PNG"
-
-
 def _write(tiles: Tiles, target: int) -> None:
-    os.ftruncate(target, 0)
+    """One after the other from the beginning, over what was there: fresh memory costs more than the copying."""
     os.lseek(target, 0, os.SEEK_SET)
     for pixels in tiles.pixels:
         rest = np.ascontiguousarray(pixels).data.cast("B")
