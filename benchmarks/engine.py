@@ -10,6 +10,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
@@ -20,11 +21,12 @@ import numpy as np
 import torch
 
 from demo.checkpoint import FOLDER
-from demo.evaluate import MAIN, Case
+from demo.evaluate import Case
 from demo.families import FAMILIES
 from demo.lessons import Lesson
 from demo.pictures import seeds
-from deployments.model.engine import Decoding, Engine, EngineRequest
+from demo.scores import MAIN
+from deployments.model.engine import Decoding, Engine, EngineRequest, Generation
 from deployments.model.family import Glm
 from deployments.model.loading import Loaded, load
 from deployments.model.pixels import patchify, token_count
@@ -50,7 +52,7 @@ def requests_about(loaded: Loaded, workload: str, count: int, beam_width: int = 
         picture, questions = case.lesson()
         asked = questions[-1] if workload == "transcriptions" else questions[0]
         pixels = Lesson.about(picture, (), case.budget()).pixels
-        counts = [token_count(*part.shape[:2], loaded.layout) for part in pixels]
+        counts = [token_count(part.shape[0], part.shape[1], loaded.layout) for part in pixels]
         decoding = Decoding(LONGEST[workload], beam_width)
         requests.append(EngineRequest(writer.write(asked.text, counts), pixels, decoding))
     return requests
@@ -78,7 +80,7 @@ def through(engine: Engine, requests: Sequence[EngineRequest], clients: int | No
     """All requests through an engine, ``clients`` at a time (all at once if not given)."""
 
     def run() -> int:
-        waiting, running, tokens = list(requests), [], 0
+        waiting, running, tokens = list(requests), list[Future[Generation]](), 0
         while waiting or running:
             while waiting and len(running) < (clients or len(requests)):
                 running.append(engine.submit(waiting.pop(0)))

@@ -59,7 +59,7 @@ def sound_files(rng: Random) -> list[bytes]:
 
 def _encoded(image: Image.Image, kind: str, options: dict[str, object]) -> bytes:
     buffer = BytesIO()
-    image.save(buffer, kind, **options)  # type: ignore[arg-type]
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -97,7 +98,11 @@ def bandwidth(device: torch.device) -> float:
 
 def seconds(work: Callable[[], Any], device: torch.device, repeats: int = 30) -> float:
     """Median seconds, the device's queue emptied before and after each."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
     times = []
     for _ in range(repeats + 5):
         wait()
@@ -123,8 +128,8 @@ def measure(
         fed = torch.full((3, rows), length - 1, dtype=torch.int64, device=device)
         fed[0] = torch.arange(rows)
         kv = rows * length * family.kv_shape.bytes_per_token(torch.bfloat16)
-        eager_s = seconds(lambda fed=fed: eager(fed, length), device)
-        graph_s = seconds(lambda fed=fed: graphed(fed, length), device) if graphed else None
+        eager_s = seconds(partial(eager, fed, length), device)
+        graph_s = seconds(partial(graphed, fed, length), device) if graphed else None
         bound_s = (read + kv) / bytes_per_s
         steps.append(Step(weights, rows, eager_s * 1e3, graph_s and graph_s * 1e3, bound_s * 1e3))
         if graphed:

@@ -48,14 +48,15 @@ def plain(data: bytes) -> int:
     parts = plan(*full, KNOBS.budget)
     scale = min(1.0, max(part.scale for part in parts))
     image.draft(None, (int(full[0] * scale), int(full[1] * scale)))
-    image = ImageOps.exif_transpose(image).convert("RGB")
-    factor = image.width / full[0]
+    upright = ImageOps.exif_transpose(image).convert("RGB")
+    factor = upright.width / full[0]
     tiles = []
     for part in parts:
-        box = tuple(side * factor for side in part.box)
-        gap = 3.0 if (box[2] - box[0]) / part.size[0] > 3 else None
-        tiles.append(np.asarray(image.resize(part.size, Image.Resampling.BICUBIC, box=box, reducing_gap=gap)))
-    sha256(image.tobytes()).hexdigest()
+        left, top, right, bottom = (side * factor for side in part.box)
+        gap = 3.0 if (right - left) / part.size[0] > 3 else None
+        box = (left, top, right, bottom)
+        tiles.append(np.asarray(upright.resize(part.size, Image.Resampling.BICUBIC, box=box, reducing_gap=gap)))
+    sha256(upright.tobytes()).hexdigest()
     return sum(tile.nbytes for tile in tiles)
 
 

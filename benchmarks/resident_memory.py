@@ -11,8 +11,9 @@ NAMES = (
     (r"ray::(ServeController|ProxyActor)", "{}"),
     (r"ray::(\S+)", "idle worker {}"),
     (r"/(gcs_server|raylet)\b", "Ray {}"),
-    (r"ray/dashboard/(dashboard|agent)\.py|(dashboard)", "Ray dashboard and agents"),
+    (r"ray/dashboard/(dashboard|agent)\.py|ray-dashboard", "Ray dashboard and agents"),
     (r"ray/_private/(log_monitor|runtime_env/agent/main)\.py", "Ray {}"),
+    (r"deployments\.preprocess\.worker", "decoding process"),
     (r"bin/serve run", "serve run"),
 )
 
@@ -38,8 +39,7 @@ def main() -> None:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            name = name_of(command) if "ray" in command or "serve run" in command else None
-            if name:
+            if name := name_of(command):
                 rows.append((resident_mb(process), name))
         except OSError:
             continue  # it ended meanwhile

@@ -85,11 +85,6 @@ class Prepared:
     preprocess_ms: float
     flags: tuple[Verdict, ...] = ()
 
-    @property
-    def image_tokens(self) -> int:
-        """Visual tokens of the tiles."""
-        return sum(height // CELL * (width // CELL) for height, width in self.sizes)
-
 
 @dataclass(frozen=True, slots=True)
 class Usage:

@@ -46,7 +46,9 @@ def sample(count: int, side: int, start: int, file: Path) -> Sample:
                 return Sample(stored["pixels"], stored["labels"], stored["marks"])
     drawn = _drawn(count, side, start)
     file.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(file, pixels=drawn.pixels, labels=drawn.labels, marks=drawn.marks, key=key)
+    unfinished = file.with_suffix(".part.npz")
+    np.savez(unfinished, pixels=drawn.pixels, labels=drawn.labels, marks=drawn.marks, key=key)
+    unfinished.replace(file)  # a file that is there is whole
     return drawn
 
 
