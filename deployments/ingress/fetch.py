@@ -128,15 +128,16 @@ class Fetcher:
         if target.port not in knobs.ports:
             allowed = " and ".join(map(str, knobs.ports))
             raise PortNotAllowed(f"{trip.named} leads to a port that is not allowed: only {allowed} are")
-        addresses = literal or await self._found(target, trip)
+        # With a last dot a name stands for itself: without, a cluster's search domains make an internal one of it.
+        addresses = literal or await self._found(target.host if opened else f"{target.host}.", target.port, trip)
         if not _all_allowed(addresses, opened, knobs):
             raise blocked
         return _two(addresses)
 
-    async def _found(self, target: Target, trip: _Trip) -> Sequence[Address]:
+    async def _found(self, host: str, port: int, trip: _Trip) -> Sequence[Address]:
         fault: Exception | None = None
         try:
-            addresses = await self._resolve(target.host, target.port)
+            addresses = await self._resolve(host, port)
         except (OSError, ValueError) as unknown:  # ValueError: no name or answer that the system takes for proper
             addresses, fault = [], unknown
         if not addresses:

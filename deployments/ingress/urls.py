@@ -18,9 +18,9 @@ _NAME = re.compile(r"(?=.{1,253}$)(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
 # No top-level domain is a number: a name that ends in one is an IPv4 address in a spelling of its own (octal,
 # hexadecimal, fewer parts). C libraries disagree on what it means; the WHATWG's URL standard allows no such names.
 _NUMBER_LAST = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", re.IGNORECASE)
-# Names that never are on the Internet (RFC 6761, 6762, 8375; ICANN's .internal): not even looked up, lest the answer
-# tell which of them exist. Kubernetes' cluster.local is one.
-_LOCAL_NAME = re.compile(r"(?:.*\.)?(?:localhost|localdomain|local|internal|home\.arpa)")
+# Names that never are on the Internet (RFC 6761, 6762, 8375; ICANN's .internal; a single label): not even looked up,
+# lest the answer tell which of them exist. Kubernetes' cluster.local is one.
+_LOCAL_NAME = re.compile(r"(?:.*\.)?(?:localhost|localdomain|local|internal|home\.arpa)|[^.]+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,7 @@ def test_a_host_that_ends_in_a_number_is_a_plain_ipv4_address_or_refused(host: s
         "http://a.home.arpa/",
         "http://localhost.localdomain/",
         "http://redis.default.svc.cluster.local:6379/",
+        "http://metadata/",
     ],
 )
 def test_local_names_are_known(url: str) -> None:
@@ -115,7 +116,7 @@ def test_local_names_are_known(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://local.example.com/", "http://notlocal/", "http://mylocalhost.com/", "http://127.0.0.1/"]
+    "url", ["http://local.example.com/", "http://example.notlocal/", "http://mylocalhost.com/", "http://127.0.0.1/"]
 )
 def test_other_names_are_not_local(url: str) -> None:
     assert not parse_url(url).is_local_name

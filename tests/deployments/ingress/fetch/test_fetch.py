@@ -172,8 +172,17 @@ def test_public_ipv6_and_translated_public_ipv4_are_served(address: str) -> None
 def test_a_rebinding_name_is_looked_up_once_and_the_connection_goes_to_that_answer() -> None:
     internet = Internet({"pictures.example.com": [[PUBLIC], ["127.0.0.1"]]})
     assert fetched(URL, ok(), internet) == PICTURE
-    assert internet.looked_up == ["pictures.example.com"]
+    assert internet.looked_up == ["pictures.example.com."]
     assert internet.dialled == [(PUBLIC, 80)]
+
+
+def test_search_domains_complete_only_names_that_the_operator_has_opened() -> None:
+    internet = Internet({"redis.default": [["10.0.0.7"]]})
+    opened = FetchKnobs(private_ranges={"redis.default": ["10.0.0.0/24"]})
+    for knobs in (FetchKnobs(), opened):
+        with pytest.raises((BlockedAddress, FetchFailed)):
+            fetched("http://redis.default/", ok(), internet, knobs)
+    assert internet.looked_up == ["redis.default.", "redis.default"]
 
 
 def test_a_redirect_to_the_same_name_is_looked_up_and_checked_again() -> None:
@@ -300,7 +309,7 @@ def test_a_redirect_cannot_leave_the_allowed_hosts() -> None:
     internet = Internet({"pictures.example.com": [[PUBLIC]], "evil.org": [[PUBLIC]]})
     with pytest.raises(BlockedAddress):
         fetched(URL, moved("http://evil.org/"), internet, FetchKnobs(allowed_hosts=("*.example.com",)))
-    assert internet.looked_up == ["pictures.example.com"]
+    assert internet.looked_up == ["pictures.example.com."]
 
 
 def test_a_named_host_may_be_in_the_ranges_opened_for_it_and_nobody_else() -> None:
