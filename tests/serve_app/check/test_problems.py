@@ -1,139 +1,22 @@
 """The linter finds what Ray Serve lets pass. No Ray is started: only its schema classes are used."""
 
 import warnings
-from typing import Any
 
 import pytest
 import ray
-import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from serve_app.check import Problem, check, resolved
 
-# The tag at the end of a line names the row of MISSPELT (or the test) that breaks the line's key.
-FULL = """\
-proxy_location: HeadOnly  # top
-target_capacity: 100
-http_options:
-  host: 127.0.0.1
-  port: 8000  # http_options
-  request_timeout_s: 60
-grpc_options:
-  port: 9000  # grpc_options
-  grpc_servicer_functions: []
-controller_options:
-  runtime_env:  # controller_options
-    env_vars: {PYTHONUNBUFFERED: "1"}
-logging_config:
-  encoding: JSON
-  log_level: INFO  # logging_config
-tracing_config:
-  enabled: false
-  sampling_ratio: 0.5  # tracing_config
-applications:
-  - name: tuwen
-    route_prefix: /  # application
-    import_path: serve_app.graph:build
-    external_scaler_enabled: false
-    autoscaling_policy:
-      policy_function: ray.serve.autoscaling_policy:default_autoscaling_policy
-      policy_kwargs: {anything: 1}  # application policy
-    runtime_env:
-      env_vars: {MODE: "1"}  # runtime_env
-      config:
-        eager_install: true  # runtime_env config
-    args:
-      model:  # args
-        checkpoint: ./demo/checkpoint
-        quantization: none  # args.model
-        gpu_fraction: 0.5
-      ingress:
-        records: 100  # args.ingress
-    logging_config:
-      logs_dir: /tmp/logs  # application logging
-    deployments:
-      - name: Ingress
-        num_replicas: 1
-        max_ongoing_requests: 200  # limit
-        max_queued_requests: 200  # deployment
-        backpressure_config:
-          status_code: 429
-          retry_after_s: 5  # backpressure
-        ray_actor_options:
-          num_cpus: 0.2  # ray_actor_options
-          resources: {special: 1}
-          label_selector: {zone: a}
-          runtime_env:
-            env_vars:  # its runtime_env
-              CUDA_VISIBLE_DEVICES: ""  # mask
-        user_config:
-          api_key_sha256: []
-          max_body_bytes: 20971520  # Ingress knobs
-          request_timeout_s: 30
-      - name: Preprocessor
-        max_ongoing_requests: 8
-        autoscaling_config:
-          min_replicas: 1  # least
-          max_replicas: 2  # autoscaling
-          target_ongoing_requests: 4
-          metrics_interval_s: 1
-          look_back_period_s: 5
-          policy:
-            policy_function: ray.serve.autoscaling_policy:default_autoscaling_policy  # policy
-            policy_kwargs: {free: 1}
-        request_router_config:
-          max_backoff_s: 0.1  # router
-          request_router_kwargs: {free: 1}
-        user_config:
-          max_pixels: 1000000  # Preprocessor knobs
-          formats: [JPEG, PNG]
-      - name: Model  # name
-        num_replicas: auto
-        max_ongoing_requests: 8
-        autoscaling_config:
-          min_replicas: 2
-        logging_config:
-          enable_access_log: true  # deployment logging
-        gang_scheduling_config:
-          gang_size: 2
-          gang_placement_strategy: PACK  # gang
-        deployment_actors:
-          - name: board
-            actor_class: somewhere:Board
-            init_kwargs: {free: 1}  # actor
-        user_config:
-          beam_width: 4  # Model knobs
-          level: full
-"""
+from .configs import FULL, MERGED, ours, tagged, with_line
+
 APP = "applications[0]"
 ACTORS = "deployment_actors[0]"
-
-
-def tagged(tag: str) -> tuple[int, str]:
-    """The 1-based number of the line with the tag, and the line."""
-    return next((at, line) for at, line in enumerate(FULL.splitlines(), 1) if line.endswith(f"  # {tag}"))
-
-
-def with_line(tag: str, line: str) -> str:
-    """FULL with another text for the tagged line, at the same depth."""
-    at, old = tagged(tag)
-    lines = FULL.splitlines()
-    lines[at - 1] = old[: len(old) - len(old.lstrip(" -"))] + line
-    return "\n".join(lines)
 
 
 def only(text: str) -> Problem:
     problems = check(text)
     assert len(problems) == 1, "\n".join(map(str, problems))
     return problems[0]
-
-
-def ours(deployment: str = "", args: str = "{}") -> str:
-    """A small config of our application, with the keys of one deployment from line 6 on."""
-    keys = "".join(f"    {line}\n" for line in deployment.splitlines())
-    deployments = f"  deployments:\n  -\n{keys}" if deployment else ""
-    return f"applications:\n- import_path: serve_app.graph:build\n  args: {args}\n{deployments}"
 
 
 def test_a_config_with_every_level_has_no_problem() -> None:
@@ -336,18 +219,6 @@ def test_a_key_given_twice_is_a_problem_where_it_stands_again() -> None:
     assert only(free).path == f"{APP}.deployments[0].autoscaling_config.policy.policy_kwargs"
 
 
-MERGED = """\
-applications:
-- import_path: serve_app.graph:build
-  deployments:
-  - &base
-    name: Model
-    max_ongoing_requests: 8
-  - <<: *base
-    name: Ingress
-"""
-
-
 def test_a_merged_key_may_be_given_again_and_keeps_the_line_of_its_anchor() -> None:
     assert check(MERGED) == []
     assert [one["name"] for one in resolved(MERGED)["applications"][0]["deployments"]] == ["Model", "Ingress"]
@@ -422,81 +293,3 @@ def test_serves_own_warnings_do_not_leak() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert check(FULL) == []
-
-
-def test_resolved_fills_in_serves_defaults_and_ours() -> None:
-    config = resolved(ours("name: Model\nuser_config: {beam_width: 8}", "{model: {device: cpu}}"))
-    assert config["http_options"]["port"] == 8000
-    assert config["proxy_location"] == "EveryNode"
-    (application,) = config["applications"]
-    assert (application["name"], application["route_prefix"]) == ("default", "/")
-    assert application["args"]["model"]["device"] == "cpu"
-    assert application["args"]["model"]["quantization"] == "none"
-    assert application["args"]["ingress"]["records"] == 10_000
-    (model,) = application["deployments"]
-    assert (model["num_replicas"], model["max_ongoing_requests"], model["max_queued_requests"]) == (1, 5, -1)
-    assert (model["user_config"]["beam_width"], model["user_config"]["level"]) == (8, "full")
-    assert "ray_actor_options" not in model
-
-
-def test_resolved_fills_in_knobs_that_the_file_leaves_out() -> None:
-    (model,) = resolved(ours("name: Model"))["applications"][0]["deployments"]
-    assert model["user_config"]["beam_width"] == 4
-
-
-def test_resolved_shows_what_auto_stands_for() -> None:
-    (model,) = resolved(ours("name: Model\nnum_replicas: auto"))["applications"][0]["deployments"]
-    assert model["num_replicas"] == "auto"
-    scaling = model["autoscaling_config"]
-    assert (scaling["min_replicas"], scaling["max_replicas"], scaling["look_back_period_s"]) == (1, 100, 30.0)
-    assert scaling["policy"]["policy_function"] == "ray.serve.autoscaling_policy:default_autoscaling_policy"
-
-
-@pytest.mark.parametrize("text", [FULL, ours("name: Model"), ours("name: Model\nnum_replicas: auto"), MERGED])
-def test_resolved_is_plain_yaml_that_is_fine_and_complete(text: str) -> None:
-    config = resolved(text)
-    dumped = yaml.safe_dump(config, allow_unicode=True, sort_keys=False)
-    assert yaml.safe_load(dumped) == config
-    assert check(dumped) == []
-    assert resolved(dumped) == config
-
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["auto", "Model"]),
-    lambda inner: (
-        st.lists(inner, max_size=2)
-        | st.dictionaries(
-            st.sampled_from(["name", "num_replicas", "runtime_env", "policy", "model", "x"]), inner, max_size=3
-        )
-    ),
-    max_leaves=6,
-)
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The path of every value in a tree of plain values."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(place for step, inner in items for place in places(inner, (*path, step)))]
-
-
-def put(tree: Any, path: tuple[Any, ...], value: Any) -> Any:
-    """The tree with another value at the path."""
-    if not path:
-        return value
-    tree[path[0]] = put(tree[path[0]], path[1:], value)
-    return tree
-
-
-@settings(max_examples=80, deadline=None)
-@given(st.sampled_from(places(yaml.safe_load(FULL))), VALUES)
-def test_no_value_anywhere_makes_it_raise(path: tuple[Any, ...], value: Any) -> None:
-    text = yaml.safe_dump(put(yaml.safe_load(FULL), path, value))
-    assert all(problem.line > 0 and problem.message for problem in check(text))
-    if check(text) == []:
-        assert yaml.safe_load(yaml.safe_dump(resolved(text)))["applications"] is not None
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.text(alphabet=st.sampled_from("ab:-[]{}&*!?|>\"'#%@\t\n \x00<0"), max_size=30))
-def test_no_text_makes_it_raise(text: str) -> None:
-    assert check(text)
