@@ -35,7 +35,7 @@ def faults() -> list[str]:
         for code in re.findall(r"^\| `(\w+)`", errors, re.M)
         if code not in known
     ]
-    for document in (ROOT / "README.md", *ROOT.glob("docs/*.md"), ROOT / "demo" / "README.md"):
+    for document in (ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("demo/**/README.md")):
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", document.read_text()):
             if not (document.parent / target).exists():
                 found.append(f"{document.relative_to(ROOT)} links to {target}, which does not exist")

@@ -145,6 +145,7 @@ class Worker:
 
 
 def _fill(file: int, data: bytes) -> None:
+    """Over what was there: the job says how much of it counts."""
     rest, at = memoryview(data), 0
     while rest:
         written = os.pwrite(file, rest, at)

@@ -173,9 +173,11 @@ def test_a_rebinding_name_is_looked_up_once_and_the_connection_goes_to_that_answ
 def test_search_domains_complete_only_names_that_the_operator_has_opened() -> None:
     internet = Internet({"redis.default": [["10.0.0.7"]]})
     opened = FetchKnobs(private_ranges={"redis.default": ["10.0.0.0/24"]})
-    for knobs in (FetchKnobs(), opened):
-        with pytest.raises((BlockedAddress, FetchFailed)):
-            fetched("http://redis.default/", ok(), internet, knobs)
+    with pytest.raises(BlockedAddress):
+        fetched("http://redis.default/", ok(), internet)
+    with pytest.raises(FetchFailed):  # dialled, but nobody is there
+        fetched("http://redis.default/", ok(), internet, opened)
+    assert internet.dialled == [("10.0.0.7", 80)]
     assert internet.looked_up == ["redis.default.", "redis.default"]
 
 
