@@ -35,7 +35,7 @@ from deployments.preprocess.tiling import TileBudget
 
 FIELDS_EACH = 3
 ABSENT_SHARE = 0.1
-MAGNIFIED = 3
+MAGNIFIED = 4
 
 UNSEEN, TILES, OVERVIEW = "unseen font", "large, with tiles", "large, overview alone"
 

@@ -1,6 +1,6 @@
 """Large pictures: a card of one of the families lying somewhere on a desk, its text small beside the whole.
 
-In training the desk is about 1000 px wide; in evaluation everything is ``magnified`` to 3000 px and more, as by a
+In training the desk is about 1000 px wide; in evaluation everything is ``magnified`` to 4000 px and more, as by a
 better camera. Either way the model sees an overview, where the text is too small to read, and tiles, where it is not.
 """
 
