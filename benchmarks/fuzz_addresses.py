@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from deployments.errors import ImageUrlError
-from deployments.ingress.addresses import is_allowed
-from deployments.ingress.fetch_settings import FetchKnobs
-from deployments.ingress.urls import Target, parse_url
+from deployments.ingress.download.addresses import is_allowed
+from deployments.ingress.download.settings import FetchKnobs
+from deployments.ingress.download.urls import Target, parse_url
 
 INTERESTING = (
     "127.0.0.1", "169.254.169.254", "10.0.0.1", "192.168.1.1", "172.31.255.255", "100.100.100.200", "168.63.129.16",

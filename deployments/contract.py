@@ -22,6 +22,9 @@ OVERVIEW: Place = (0, 0)
 CELL = 28
 """Side in pixels of one visual token of the GLM family (patch 14, merged 2 x 2); prepared sides are multiples of it."""
 
+PUBLIC = "public"
+"""The tenant of whoever needs no key."""
+
 FinishReason = Literal["stop", "length"]
 
 

@@ -42,7 +42,7 @@
             └── FetchTimeout           504 fetch_timeout
 
 The codes are part of the HTTP contract. A message says what to do. Raised where the fault is found and turned into a
-response in one place (``ingress/app.py``). Between deployments an error travels as a returned value, so that a
+response in one place (``ingress/http/app.py``). Between deployments an error travels as a returned value, so that a
 caller's mistake is not logged and counted there as a failure of ours.
 """
 

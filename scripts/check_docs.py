@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from deployments.errors import TuwenError  # noqa: E402
-from deployments.ingress import openai, page, rest  # noqa: E402
+from deployments.ingress.http import openai, page, rest  # noqa: E402
 
 INTERNAL_ROUTES = {"/samples", "/samples/{name}"}  # what the page itself asks for
 

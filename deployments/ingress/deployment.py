@@ -14,9 +14,9 @@ from starlette.types import ASGIApp
 
 from deployments.contract import Answer, Level, ModelInfo, Prepared, Question
 from deployments.errors import Overloaded, TuwenError, Unavailable
-from deployments.ingress.app import create_app
-from deployments.ingress.cache import AnswerCache, MemoryCache
-from deployments.ingress.fetch import Fetcher
+from deployments.ingress.answers.cache import AnswerCache, MemoryCache
+from deployments.ingress.download.fetch import Fetcher
+from deployments.ingress.http.app import create_app
 from deployments.ingress.pipeline import Pipeline
 from deployments.ingress.records import MemoryRecords
 from deployments.ingress.settings import CacheSettings, IngressKnobs, IngressSettings
@@ -56,7 +56,7 @@ class Ingress:
 def answer_cache(settings: CacheSettings) -> AnswerCache | None:
     """The cache that the settings ask for. Raises ValueError for a URL that cannot be read."""
     if settings.url is not None:
-        from deployments.ingress.redis_cache import RedisCache  # the extra `redis` is needed for nothing else
+        from deployments.ingress.answers.redis_cache import RedisCache  # the extra `redis` is needed for nothing else
 
         return RedisCache(os.path.expandvars(settings.url), settings.ttl_s, settings.timeout_s)
     return MemoryCache(settings.entries, settings.ttl_s) if settings.entries else None

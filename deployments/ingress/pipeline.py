@@ -8,7 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from deployments.contract import OVERVIEW, Answer, Box, Level, Prepared, Question, Usage, Verdict
+from deployments.contract import OVERVIEW, PUBLIC, Answer, Box, Level, Prepared, Question, Usage, Verdict
 from deployments.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -19,9 +19,8 @@ from deployments.errors import (
     TuwenError,
     Unavailable,
 )
-from deployments.ingress.answers import Answers, Wanted
-from deployments.ingress.auth import PUBLIC
-from deployments.ingress.cache import AnswerCache
+from deployments.ingress.answers.answers import Answers, Wanted
+from deployments.ingress.answers.cache import AnswerCache
 from deployments.ingress.ports import Downloader, Model, Preprocessor
 from deployments.ingress.records import Record, RecordStore, Timing
 from deployments.ingress.settings import IngressKnobs

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from deployments.contract import Answer, Level, ModelInfo, Prepared, Question
-from deployments.ingress.fetch_settings import FetchKnobs
+from deployments.ingress.download.settings import FetchKnobs
 
 
 class Downloader(Protocol):

@@ -9,8 +9,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from deployments.contract import OVERVIEW, Answer, Level, Load, ModelInfo, Prepared, Question, Usage
-from deployments.ingress.app import create_app
-from deployments.ingress.fetch_settings import FetchKnobs
+from deployments.ingress.download.settings import FetchKnobs
+from deployments.ingress.http.app import create_app
 from deployments.ingress.pipeline import Pipeline
 from deployments.ingress.records import MemoryRecords
 

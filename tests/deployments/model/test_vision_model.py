@@ -59,7 +59,7 @@ def test_info_names_the_level_of_the_moment(vision_model):
 @pytest.mark.parametrize(
     "module",
     [
-        "deployments.ingress.app",
+        "deployments.ingress.http.app",
         "deployments.ingress.deployment",
         "deployments.preprocess.deployment",
         "serve_app.graph",

@@ -11,7 +11,7 @@ from deployments.errors import (
     TuwenError,
     UnsupportedScheme,
 )
-from deployments.ingress.fetch_settings import FetchKnobs
+from deployments.ingress.download.settings import FetchKnobs
 
 from .internet import PICTURE, PUBLIC, Internet, by_path, fetched, moved, ok
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.contract import Level, Usage
-from deployments.ingress.cache import MAX_ANSWER_CHARS, CachedAnswer, CacheKey, MemoryCache, may_serve
+from deployments.ingress.answers.cache import MAX_ANSWER_CHARS, CachedAnswer, CacheKey, MemoryCache, may_serve
 
 KEY = CacheKey("shop", "a" * 64, "这是什么？", "b" * 64, None, True)
 FULL = CachedAnswer("一张运单", Level.FULL, "stop", Usage(20, 16, 4), 1, 81.5)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from deployments.ingress.addresses import METADATA, NOT_PUBLIC_V4, embedded_ipv4, is_allowed, is_public
+from deployments.ingress.download.addresses import METADATA, NOT_PUBLIC_V4, embedded_ipv4, is_allowed, is_public
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from ipaddress import ip_address
 
 import httpcore2
 
-from deployments.ingress.addresses import Address
-from deployments.ingress.fetch import Fetcher
-from deployments.ingress.fetch_settings import FetchKnobs
+from deployments.ingress.download.addresses import Address
+from deployments.ingress.download.fetch import Fetcher
+from deployments.ingress.download.settings import FetchKnobs
 
 PICTURE = b"\x89PNG\r\n\x1a\n the bytes of a picture"
 PUBLIC, PUBLIC_TOO, PUBLIC_V6 = "93.184.216.34", "93.184.216.35", "2606:2800:220:1::1"

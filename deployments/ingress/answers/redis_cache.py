@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeVar
 
 from deployments.contract import Level
-from deployments.ingress.breaker import Breaker
-from deployments.ingress.cache import MAX_ANSWER_CHARS, CachedAnswer, CacheKey
+from deployments.ingress.answers.breaker import Breaker
+from deployments.ingress.answers.cache import MAX_ANSWER_CHARS, CachedAnswer, CacheKey
 
 logger = logging.getLogger("ray.serve")
 

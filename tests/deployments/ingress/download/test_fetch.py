@@ -13,9 +13,9 @@ from deployments.errors import (
     PortNotAllowed,
     TuwenError,
 )
-from deployments.ingress.dialing import SystemResolver
-from deployments.ingress.fetch import Fetcher
-from deployments.ingress.fetch_settings import FetchKnobs
+from deployments.ingress.download.dialing import SystemResolver
+from deployments.ingress.download.fetch import Fetcher
+from deployments.ingress.download.settings import FetchKnobs
 
 from .conftest import Calls
 from .internet import (

@@ -7,7 +7,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 import httpx2
 
 from deployments.errors import BlockedAddress, CredentialsInUrl, ImageUrlError, UnsupportedScheme
-from deployments.ingress.addresses import Address
+from deployments.ingress.download.addresses import Address
 
 MAX_URL_CHARS = 2_048
 DEFAULT_PORTS = {"http": 80, "https": 443}

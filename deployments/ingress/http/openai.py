@@ -22,7 +22,7 @@ from deployments.errors import (
     TooManyImages,
     UnsupportedParameter,
 )
-from deployments.ingress.events import Event, event_stream
+from deployments.ingress.http.events import Event, event_stream
 from deployments.ingress.pipeline import Ask, Pipeline, Reply
 
 router = APIRouter()

@@ -6,7 +6,7 @@ import zlib
 import pytest
 
 from deployments.errors import FetchFailed, FetchTimeout, ImageTooLarge, TuwenError
-from deployments.ingress.fetch_settings import FetchKnobs
+from deployments.ingress.download.settings import FetchKnobs
 
 from .internet import MAX_BYTES, PICTURE, PUBLIC, Internet, Respond, fetched, forever, head, ok, saying
 

@@ -13,9 +13,9 @@ import pytest
 from redis import Redis
 
 from deployments.contract import Level, Usage
-from deployments.ingress.breaker import Breaker
-from deployments.ingress.cache import MAX_ANSWER_CHARS, CachedAnswer, CacheKey
-from deployments.ingress.redis_cache import PREFIX, RedisCache
+from deployments.ingress.answers.breaker import Breaker
+from deployments.ingress.answers.cache import MAX_ANSWER_CHARS, CachedAnswer, CacheKey
+from deployments.ingress.answers.redis_cache import PREFIX, RedisCache
 
 FULL = CachedAnswer("一张运单", Level.FULL, "stop", Usage(20, 16, 4), 1, 81.5)
 FAST = replace(FULL, text="运单", level=Level.FAST)

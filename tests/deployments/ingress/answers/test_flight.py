@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.ingress.flight import Flights
+from deployments.ingress.answers.flight import Flights
 
 
 class ComputeFault(Exception):

@@ -9,11 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from deployments.errors import MethodNotAllowed, NotFound, RequestError, TuwenError
-from deployments.ingress import openai, page, rest
-from deployments.ingress.auth import RequireKey
-from deployments.ingress.middleware import BodyLimit, RequestContext
+from deployments.ingress.http import openai, page, rest
+from deployments.ingress.http.auth import RequireKey
+from deployments.ingress.http.middleware import BodyLimit, RequestContext
+from deployments.ingress.http.responses import error_response
 from deployments.ingress.pipeline import Pipeline
-from deployments.ingress.responses import error_response
 
 logger = logging.getLogger("ray.serve")
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from deployments.contract import Answer, Load, ModelInfo, Prepared, Question
 from deployments.errors import TuwenError
-from deployments.ingress.cache import AnswerCache, CachedAnswer, CacheKey, may_serve
-from deployments.ingress.flight import Flights
-from deployments.ingress.masking import MaskedStream, mask_personal_numbers
+from deployments.ingress.answers.cache import AnswerCache, CachedAnswer, CacheKey, may_serve
+from deployments.ingress.answers.flight import Flights
+from deployments.ingress.answers.masking import MaskedStream, mask_personal_numbers
 from deployments.ingress.ports import Model
 from deployments.ingress.watch import ModelWatch
 

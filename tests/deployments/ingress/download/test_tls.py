@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from deployments.errors import FetchFailed, FetchTimeout, TlsFailed, TuwenError, UnsupportedScheme
-from deployments.ingress.fetch_settings import FetchKnobs
+from deployments.ingress.download.settings import FetchKnobs
 
 from .internet import MAX_BYTES, PICTURE, PUBLIC, PUBLIC_V6, Internet, Respond, by_path, forever, moved, ok
 

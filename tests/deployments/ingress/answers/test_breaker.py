@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from deployments.ingress.breaker import Breaker
+from deployments.ingress.answers.breaker import Breaker
 
 
 @dataclass

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.errors import BlockedAddress, CredentialsInUrl, ImageUrlError, UnsupportedScheme
-from deployments.ingress.urls import MAX_URL_CHARS, parse_url
+from deployments.ingress.download.urls import MAX_URL_CHARS, parse_url
 
 
 @pytest.mark.parametrize(

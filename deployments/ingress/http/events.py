@@ -9,8 +9,8 @@ from typing import Any
 from starlette.responses import StreamingResponse
 
 from deployments.errors import TuwenError
+from deployments.ingress.http.responses import error_body
 from deployments.ingress.pipeline import Reply
-from deployments.ingress.responses import error_body
 
 logger = logging.getLogger("ray.serve")
 

@@ -14,7 +14,7 @@ from deployments.errors import (
     TuwenError,
     UnsupportedMediaType,
 )
-from deployments.ingress.events import Event, event_stream
+from deployments.ingress.http.events import Event, event_stream
 from deployments.ingress.pipeline import Ask, OnOverload, Pipeline, Reply
 from deployments.preprocess.settings import FORMATS
 

@@ -7,7 +7,7 @@ import pytest
 
 from deployments.contract import Level
 from deployments.errors import Overloaded
-from deployments.ingress.cache import MemoryCache
+from deployments.ingress.answers.cache import MemoryCache
 from deployments.ingress.pipeline import Ask, Pipeline
 from deployments.ingress.records import MemoryRecords
 

@@ -6,14 +6,12 @@ import hmac
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from deployments.contract import PUBLIC
 from deployments.errors import Unauthorized
-from deployments.ingress.responses import error_response
+from deployments.ingress.http.responses import error_response
 
 PROTECTED = ("/v1/", "/chat")
 """Paths that cost work or tell of it. The page, its samples and ``/healthz`` are open: they carry no key."""
-
-PUBLIC = "public"
-"""The tenant of whoever needs no key."""
 
 
 class RequireKey:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import httpcore2
 
 from deployments.errors import FetchFailed, TlsFailed
-from deployments.ingress.addresses import Address
+from deployments.ingress.download.addresses import Address
 
 LOOKUPS = 32
 BODY_READ_BYTES = 64 * 1024

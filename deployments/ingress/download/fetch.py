@@ -25,10 +25,10 @@ from deployments.errors import (
     TuwenError,
     UnsupportedScheme,
 )
-from deployments.ingress.addresses import Address, Network, is_allowed
-from deployments.ingress.dialing import CheckedDialer, Resolver, SystemResolver
-from deployments.ingress.fetch_settings import FetchKnobs
-from deployments.ingress.urls import Target, parse_url
+from deployments.ingress.download.addresses import Address, Network, is_allowed
+from deployments.ingress.download.dialing import CheckedDialer, Resolver, SystemResolver
+from deployments.ingress.download.settings import FetchKnobs
+from deployments.ingress.download.urls import Target, parse_url
 
 logger = logging.getLogger("ray.serve")
 

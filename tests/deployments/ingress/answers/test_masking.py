@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from deployments.ingress.masking import MaskedStream, mask_personal_numbers
+from deployments.ingress.answers.masking import MaskedStream, mask_personal_numbers
 
 # The identity numbers are GB 11643's own example and ones computed from it, the cards are payment providers' test cards.
 MASKED = [

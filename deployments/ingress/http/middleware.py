@@ -8,7 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import BodyTooLarge
-from deployments.ingress.responses import error_response
+from deployments.ingress.http.responses import error_response
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 FORM_OVERHEAD_BYTES = 64 * 1024

@@ -1,0 +1,1 @@
+"""Everything that speaks HTTP: the application, its surfaces (REST, OpenAI, page), and what stands before them."""
