@@ -6,8 +6,12 @@
     ├── RequestError                 400 invalid_request        the caller's request is wrong
     │   ├── Unauthorized             401 unauthorized
     │   ├── NotFound                 404 not_found
+    │   ├── HostNotAllowed           403 host_not_allowed
+    │   ├── OriginNotAllowed         403 origin_not_allowed
     │   ├── MethodNotAllowed         405 method_not_allowed
+    │   ├── BodyTooSlow              408 body_too_slow
     │   ├── BodyTooLarge             413 body_too_large
+    │   ├── TooManyUploads           429 too_many_uploads
     │   ├── UnsupportedMediaType     415 unsupported_media_type
     │   ├── UnsupportedParameter     400 unsupported_parameter
     │   ├── QuestionEmpty            400 question_empty
@@ -76,12 +80,28 @@ class NotFound(RequestError):
     status, code = 404, "not_found"
 
 
+class HostNotAllowed(RequestError):
+    status, code = 403, "host_not_allowed"
+
+
+class OriginNotAllowed(RequestError):
+    status, code = 403, "origin_not_allowed"
+
+
 class MethodNotAllowed(RequestError):
     status, code = 405, "method_not_allowed"
 
 
+class BodyTooSlow(RequestError):
+    status, code = 408, "body_too_slow"
+
+
 class BodyTooLarge(RequestError):
     status, code = 413, "body_too_large"
+
+
+class TooManyUploads(RequestError):
+    status, code = 429, "too_many_uploads"
 
 
 class UnsupportedMediaType(RequestError):

@@ -8,9 +8,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from deployments.errors import TuwenError  # noqa: E402
-from deployments.ingress.http import openai, page, rest  # noqa: E402
+from deployments.ingress.http import docs, openai, page, rest  # noqa: E402
 
-INTERNAL_ROUTES = {"/samples", "/samples/{name}"}  # what the page itself asks for
+INTERNAL_ROUTES = {"/samples", "/samples/{name}", "/docs/{name}"}  # what the page itself asks for
 
 
 def tree(kind: type[TuwenError] = TuwenError) -> list[type[TuwenError]]:
@@ -19,7 +19,8 @@ def tree(kind: type[TuwenError] = TuwenError) -> list[type[TuwenError]]:
 
 
 def routes() -> set[str]:
-    return {route.path for module in (rest, openai, page) for route in module.router.routes} - INTERNAL_ROUTES
+    modules = (rest, openai, page, docs)
+    return {route.path for module in modules for router in module.routers for route in router.routes} - INTERNAL_ROUTES
 
 
 def faults() -> list[str]:

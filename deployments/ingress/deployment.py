@@ -66,8 +66,8 @@ class RemotePreprocessor:
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
 
-    async def prepare(self, data: bytes, level: Level) -> Prepared:
-        return cast(Prepared, await _called("the preprocessor", self._handle.prepare.remote(data, level)))
+    async def prepare(self, data: bytes, level: Level, deadline: float) -> Prepared:
+        return cast(Prepared, await _called("the preprocessor", self._handle.prepare.remote(data, level, deadline)))
 
 
 class RemoteModel:

@@ -24,6 +24,7 @@ from deployments.ingress.answers.cache import AnswerCache
 from deployments.ingress.ports import Downloader, Model, Preprocessor
 from deployments.ingress.records import Record, RecordStore, Timing
 from deployments.ingress.settings import IngressKnobs
+from deployments.ingress.uploads import ByteBudget, Upload
 from deployments.ingress.watch import ModelWatch
 
 logger = logging.getLogger("ray.serve")
@@ -31,14 +32,20 @@ logger = logging.getLogger("ray.serve")
 OnOverload = Literal["answer", "error"]
 ATTEMPTS = 2
 """A replica that dies takes its requests with it; each is tried once more, within its deadline."""
+HUNG_UP, CANCELLED = 499, "cancelled"
+"""Status and code, in records and logs, of a request whose client went away."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A caller's request, as every HTTP surface states it: ``image`` is a file's bytes, or the URL of one."""
+    """A caller's request, as every HTTP surface states it: ``image`` is a file, or the URL of one.
+
+    ``arrived`` is seconds since the epoch: the time until the body was there counts towards the deadline.
+    """
 
     request_id: str
-    image: bytes | str
+    arrived: float
+    image: Upload | str
     text: str
     max_new_tokens: int | None = None
     on_overload: OnOverload = "answer"
@@ -94,29 +101,60 @@ class Pipeline:
         self.watch = ModelWatch(model, clock)
         self._preprocessor, self._downloader, self._clock = preprocessor, downloader, clock
         self._answers = Answers(model, self.watch, cache)
+        self._memory = ByteBudget(0)
 
     async def ask(self, ask: Ask) -> Reply:
         """The answer, or under overload the holding reply. Raises TuwenError; either way the record is kept."""
-        knobs, work = self.knobs, _Work(self._clock())
-        try:
-            self._check(ask, knobs)
-            await self._within_deadline(ask, work.began + knobs.request_timeout_s, work)
-        except TuwenError as error:
-            return await self._refused(ask, error, knobs, work)
-        return await self._answered(ask, work)
+        knobs = self.knobs
+        async with self._accounted(ask) as work:
+            try:
+                self._check(ask, knobs)
+                await self._within_deadline(ask, ask.arrived + knobs.request_timeout_s, work)
+            except TuwenError as error:
+                return await self._refused(ask, error, knobs, work)
+            return await self._answered(ask, work)
 
     async def stream(self, ask: Ask) -> AsyncGenerator[str | Reply]:
         """The answer's text as it comes, then the whole reply; else as ``ask``."""
-        knobs, work = self.knobs, _Work(self._clock())
+        knobs = self.knobs
+        async with self._accounted(ask) as work:
+            try:
+                self._check(ask, knobs)
+                async with aclosing(self._streamed(ask, ask.arrived + knobs.request_timeout_s, work)) as texts:
+                    async for text in texts:
+                        yield text
+            except TuwenError as error:
+                yield await self._refused(ask, error, knobs, work)
+                return
+            yield await self._answered(ask, work)
+
+    async def ended(self, tenant: str, request_id: str, arrived: float, status: int, error: str) -> None:
+        """Keep a record of a request that ended before it was asked, unless it has one."""
+        known = await self.records.get(tenant, request_id)
+        if known is None or known.created != arrived:
+            total = round((self._clock() - arrived) * 1e3)
+            timing = Timing(0, 0, total, 0, total)
+            await self.records.put(Record(tenant, request_id, arrived, status, self.model_name, timing, error=error))
+
+    @asynccontextmanager
+    async def _accounted(self, ask: Ask) -> "AsyncGenerator[_Work]":
+        """The work of a request, whose picture goes and whose record stays however it ends."""
+        work = _Work()
         try:
-            self._check(ask, knobs)
-            async with aclosing(self._streamed(ask, work.began + knobs.request_timeout_s, work)) as texts:
-                async for text in texts:
-                    yield text
+            yield work
+        except (asyncio.CancelledError, GeneratorExit):
+            await self._failed(ask, HUNG_UP, CANCELLED, work)
+            raise
         except TuwenError as error:
-            yield await self._refused(ask, error, knobs, work)
-            return
-        yield await self._answered(ask, work)
+            await self._failed(ask, error.status, error.code, work)
+            raise
+        except Exception:
+            await self._failed(ask, TuwenError.status, TuwenError.code, work)
+            raise
+        finally:
+            for upload in (ask.image, work.image):
+                if isinstance(upload, Upload):
+                    upload.close()
 
     async def _within_deadline(self, ask: Ask, deadline: float, work: "_Work") -> None:
         async with self._time_left(deadline):
@@ -154,17 +192,22 @@ class Pipeline:
 
     async def _fetch(self, ask: Ask, work: "_Work") -> None:
         """The picture's bytes into ``work``, which counts the time if they had to be downloaded."""
-        if isinstance(ask.image, bytes):
+        if isinstance(ask.image, Upload):
             work.image = ask.image
             return
         began = self._clock()
         try:
-            work.image = await self._downloader.fetch(ask.image, self.knobs.fetch, self.knobs.max_body_bytes)
+            data = await self._downloader.fetch(ask.image, self.knobs.fetch, self.knobs.max_body_bytes)
         finally:
             work.fetch_s = self._clock() - began
+        work.image = await asyncio.to_thread(Upload.of, data)
 
     async def _prepared(self, ask: Ask, deadline: float, work: "_Work") -> Wanted:
-        work.prepared = await self._preprocessor.prepare(work.image, self.watch.level)
+        assert work.image is not None, "it has been fetched"
+        self._memory.limit = self.knobs.picture_memory_mb * 2**20
+        async with self._memory.hold(work.image.size):
+            data = await work.image.read()
+            work.prepared = await self._preprocessor.prepare(data, self.watch.level, deadline)
         question = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline)
         return Wanted(work.prepared, question, ask.tenant, self.knobs.mask_personal_numbers)
 
@@ -187,10 +230,11 @@ class Pipeline:
 
     @staticmethod
     def _check(ask: Ask, knobs: IngressKnobs) -> None:
-        if not ask.image:
+        size = ask.image.size if isinstance(ask.image, Upload) else len(ask.image)
+        if not size:
             raise ImageMissing("there is no picture: send one in the field `image`")
-        if isinstance(ask.image, bytes) and len(ask.image) > knobs.max_body_bytes:
-            raise BodyTooLarge(f"the picture has {len(ask.image)} bytes, more than the {knobs.max_body_bytes} allowed")
+        if isinstance(ask.image, Upload) and size > knobs.max_body_bytes:
+            raise BodyTooLarge(f"the picture has {size} bytes, more than the {knobs.max_body_bytes} allowed")
         if not ask.text.strip():
             raise QuestionEmpty("the question is empty: say what you want to know about the picture")
         if len(ask.text) > knobs.max_question_chars:
@@ -198,8 +242,8 @@ class Pipeline:
                 f"the question has {len(ask.text)} characters, more than the {knobs.max_question_chars} allowed"
             )
 
-    def _timing(self, work: "_Work") -> Timing:
-        total = round((self._clock() - work.began) * 1e3)
+    def _timing(self, ask: Ask, work: "_Work") -> Timing:
+        total = round((self._clock() - ask.arrived) * 1e3)
         preprocess = round(work.prepared.preprocess_ms) if work.prepared else 0
         generate = round(work.answer.generate_ms) if work.answer else 0
         fetch = round(work.fetch_s * 1e3)
@@ -209,7 +253,7 @@ class Pipeline:
 
     async def _answered(self, ask: Ask, work: "_Work") -> Reply:
         reply = self._reply(ask, work)
-        await self.records.put(_record(reply, work))
+        await self.records.put(_record(ask, reply, work))
         return reply
 
     async def _refused(self, ask: Ask, error: TuwenError, knobs: IngressKnobs, work: "_Work") -> Reply:
@@ -217,14 +261,17 @@ class Pipeline:
         if isinstance(error, Overloaded):
             wait_s = error.retry_after_s or knobs.retry_after_s
             if ask.on_overload == "answer":
-                reply = self._holding(ask, knobs, wait_s, self._timing(work))
-                await self.records.put(_record(reply, work))
+                reply = self._holding(ask, knobs, wait_s, self._timing(ask, work))
+                await self.records.put(_record(ask, reply, work))
                 return reply
             error = Overloaded(f"the service is busy: ask again in {wait_s:g} s", wait_s)
-        timing = self._timing(work)
-        failed = Record(ask.request_id, work.began, error.status, self.model_name, timing, error=error.code)
-        await self.records.put(failed)
         raise error
+
+    async def _failed(self, ask: Ask, status: int, error: str, work: "_Work") -> None:
+        timing = self._timing(ask, work)
+        await self.records.put(
+            Record(ask.tenant, ask.request_id, ask.arrived, status, self.model_name, timing, error=error)
+        )
 
     def _reply(self, ask: Ask, work: "_Work") -> Reply:
         answer, prepared = work.answer, work.prepared
@@ -234,7 +281,7 @@ class Pipeline:
             request_id=ask.request_id,
             answer=answer.text,
             level=answer.level,
-            timing_ms=self._timing(work),
+            timing_ms=self._timing(ask, work),
             model=self.model_name,
             finish_reason=answer.finish_reason,
             usage=answer.usage,
@@ -254,21 +301,21 @@ class Pipeline:
 
 @dataclass(slots=True)
 class _Work:
-    """When it began and what has been got so far; the timing of a failure tells how far it came."""
+    """What has been got so far; the timing of a failure tells how far it came."""
 
-    began: float
-    image: bytes = b""
+    image: Upload | None = None
     fetch_s: float = 0.0
     prepared: Prepared | None = None
     answer: Answer | None = None
     cached: bool = False
 
 
-def _record(reply: Reply, work: _Work) -> Record:
+def _record(ask: Ask, reply: Reply, work: _Work) -> Record:
     prepared = work.prepared
     return Record(
+        tenant=ask.tenant,
         request_id=reply.request_id,
-        created=work.began,
+        created=ask.arrived,
         status=200,
         model=reply.model,
         timing_ms=reply.timing_ms,

@@ -14,8 +14,11 @@ class Downloader(Protocol):
 
 
 class Preprocessor(Protocol):
-    async def prepare(self, data: bytes, level: Level) -> Prepared:
-        """Raises ImageError for a bad picture, SafetyUnavailable, Overloaded, Unavailable."""
+    async def prepare(self, data: bytes, level: Level, deadline: float) -> Prepared:
+        """Given up at ``deadline`` (seconds since the epoch), or when its caller is cancelled.
+
+        Raises ImageError for a bad picture, SafetyUnavailable, Overloaded, Unavailable, DeadlineExceeded.
+        """
         ...
 
 

@@ -20,8 +20,12 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One finished request. ``error`` is a failure's code; ``created`` is seconds since the epoch."""
+    """One finished request of one ``tenant``, to whom alone it is shown.
 
+    ``error`` is a failure's code; ``created`` is when the request arrived, in seconds since the epoch.
+    """
+
+    tenant: str
     request_id: str
     created: float
     status: int
@@ -39,9 +43,11 @@ class Record:
 
 
 class RecordStore(Protocol):
+    """Records by tenant and id: both are the caller's to choose, and neither reads nor replaces another tenant's."""
+
     async def put(self, record: Record) -> None: ...
 
-    async def get(self, request_id: str) -> Record | None: ...
+    async def get(self, tenant: str, request_id: str) -> Record | None: ...
 
 
 class MemoryRecords:
@@ -49,13 +55,14 @@ class MemoryRecords:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._records: OrderedDict[str, Record] = OrderedDict()
+        self._records: OrderedDict[tuple[str, str], Record] = OrderedDict()
 
     async def put(self, record: Record) -> None:
-        self._records[record.request_id] = record
-        self._records.move_to_end(record.request_id)
+        key = record.tenant, record.request_id
+        self._records[key] = record
+        self._records.move_to_end(key)
         while len(self._records) > self._capacity:
             self._records.popitem(last=False)
 
-    async def get(self, request_id: str) -> Record | None:
-        return self._records.get(request_id)
+    async def get(self, tenant: str, request_id: str) -> Record | None:
+        return self._records.get((tenant, request_id))

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from deployments.ingress.download.settings import FetchKnobs
+from deployments.ingress.download.settings import FetchKnobs, HostPattern
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -39,7 +39,16 @@ class IngressKnobs(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     api_key_sha256: tuple[Sha256, ...] = ()
+    allowed_hosts: tuple[HostPattern, ...] = Field(
+        (), description="names that browsers may know the service by, besides loopback ones and bare addresses"
+    )
     max_body_bytes: int = Field(20 * 1024 * 1024, ge=1024)
+    body_grace_s: float = Field(5.0, gt=0, description="how long a body may stall before its rate counts")
+    min_body_bytes_per_s: int = Field(1024, ge=1, description="a body that arrives more slowly is refused")
+    slow_uploads_per_client: int = Field(
+        32, ge=0, description="bodies of one address that take longer than a second; 0: any number (a load balancer's)"
+    )
+    picture_memory_mb: int = Field(128, ge=1, description="pictures in memory on their way; the others wait on disk")
     max_question_chars: int = Field(2_000, ge=1)
     request_timeout_s: float = Field(30.0, gt=0, description="an answer that takes longer is not given")
     holding_text: str = Field("正在为您查询，请稍候", min_length=1)

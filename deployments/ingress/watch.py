@@ -11,6 +11,10 @@ from deployments.ingress.ports import Model
 INFO_TIMEOUT_S = 2.0
 FRESH_S = 5.0
 """For so long what the model said of itself stands: a knob that changes takes so long to reach answers kept."""
+GLANCE_S = 0.5
+"""For so long whoever asks after the model's health is told what the one before was told."""
+BUSY_WAIT_S = 0.3
+"""For so long a model known to be there is waited for; then its last word is told."""
 SILENCE_S = 30.0
 """A model that answered nothing for so long, and does not say what it is either, counts as away."""
 
@@ -35,10 +39,35 @@ class ModelWatch:
             self._told = 0.0  # to be asked again before anything that was kept is given
 
     async def info(self) -> ModelInfo:
-        """What the model serves with. While it is only busy, its last word stands.
+        """What the model serves with. While it is only busy, its last word stands, and is not waited for.
 
-        Raises Unavailable when it has neither told nor answered anything for ``SILENCE_S``, or never has.
+        However many ask at once, the model is asked once. Raises Unavailable when it has neither told nor answered
+        anything for ``SILENCE_S``, or never has.
         """
+        if self._info is not None and self._clock() - self._told < GLANCE_S:
+            return self._info
+        asking, known = self._asked(), self._info is not None and self._clock() - self._heard <= SILENCE_S
+        try:
+            async with asyncio.timeout(BUSY_WAIT_S if known else None):
+                return await asyncio.shield(asking)
+        except TimeoutError:
+            assert self._info is not None, "it is known"
+            return self._info
+
+    async def recent(self) -> ModelInfo:
+        """As ``info``, but not asked again within ``FRESH_S``."""
+        if self._info is not None and self._clock() - self._told < FRESH_S:
+            return self._info
+        return await asyncio.shield(self._asked())
+
+    def _asked(self) -> "asyncio.Task[ModelInfo]":
+        """The one question under way."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+            self._asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
+        return self._asking
+
+    async def _ask(self) -> ModelInfo:
         try:
             async with asyncio.timeout(INFO_TIMEOUT_S):
                 self._info = await self._model.info()
@@ -48,12 +77,3 @@ class ModelWatch:
             if self._info is None or self._clock() - self._heard > SILENCE_S:
                 raise Unavailable("the model has not answered yet: ask again") from busy
         return self._info
-
-    async def recent(self) -> ModelInfo:
-        """As ``info``, but not asked again within ``FRESH_S``, and by one caller at a time."""
-        if self._info is not None and self._clock() - self._told < FRESH_S:
-            return self._info
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self.info())
-            self._asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
-        return await asyncio.shield(self._asking)

@@ -26,7 +26,7 @@ class Preprocessor:
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         self._knobs = PreprocessKnobs.model_validate(user_config)
 
-    def prepare(self, data: bytes, level: Level = Level.FULL) -> Prepared | TuwenError:
+    def prepare(self, data: bytes, level: Level = Level.FULL, deadline: float = float("inf")) -> Prepared | TuwenError:
         """Put the picture's tiles into the object store and return where; a picture's fault comes back as a value.
 
         Below ``full`` there are fewer tiles. A plain method: Serve runs it in a thread, so that waiting for the

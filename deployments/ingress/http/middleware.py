@@ -1,91 +1,121 @@
-"""ASGI middleware: request ids, a bound on the body while it is read, and security headers."""
+"""ASGI middleware around everything: request ids, safe headers, what hanging up means, the access line, the record."""
 
-import re
-import uuid
-from contextlib import suppress
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.errors import BodyTooLarge
-from deployments.ingress.http.responses import error_response
+from deployments.ingress.http.request_ids import request_id_of
+from deployments.ingress.pipeline import CANCELLED, HUNG_UP, Pipeline
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-FORM_OVERHEAD_BYTES = 64 * 1024
-"""What a multipart body or JSON envelope may add to the picture itself."""
-
-
-def request_id_of(scope: Scope) -> str:
-    """The id of this request: Serve's own (it adds ``x-request-id`` at its proxy, or keeps the client's), if it is fit
-    to be logged and put into a path, else a new one."""
-    given = Headers(scope=scope).get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
-
+logger = logging.getLogger("ray.serve")
 
 SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+KEEPS_ON = "x-request-disconnect-disabled"
+"""The header by which a client tells Serve's proxy to go on when it hangs up."""
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """What a request's state begins with, and the status that it ended with (0: nothing was sent)."""
+
+    state: dict[str, object]
+    arrived: float
+    status: int = 0
+
+    @property
+    def error(self) -> str | None:
+        return str(self.state["error"]) if "error" in self.state else None
 
 
 class RequestContext:
-    """Puts ``request_id`` into the request's state and safe defaults into every response's headers."""
+    """Puts ``request_id`` and ``arrived`` (seconds since the epoch) into the request's state, and safe defaults into
+    every response's headers. Writes one line a request, and a record of a question that got no further than us."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, pipeline: Pipeline, clock: Callable[[], float] = time.time) -> None:
+        self.app, self._pipeline, self._clock = app, pipeline, clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        scope.setdefault("state", {})["request_id"] = request_id_of(scope)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id_of(Headers(scope=scope).get("x-request-id", ""))
+        state["arrived"] = self._clock()
+        exchange = _Exchange(state, state["arrived"])
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
+                exchange.status = message["status"]
                 headers = MutableHeaders(scope=message)
                 for name, value in SAFE_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        await self.app(scope, receive, send_with_headers)
+        try:
+            await self._called(scope, receive, send_with_headers)
+        except asyncio.CancelledError:
+            exchange.status, state["error"] = HUNG_UP, CANCELLED
+            raise
+        finally:
+            await self._accounted(scope, exchange)
 
-
-class BodyLimit:
-    """Refuses a body above the limit as soon as its length is announced, or else as soon as it has arrived.
-
-    The limit is read from the pipeline's knobs at each request, so that it can change on a running service. Base64, as
-    the OpenAI route takes pictures, needs four bytes for three.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        picture_bytes: int = scope["app"].state.pipeline.knobs.max_body_bytes
-        limit = picture_bytes * 4 // 3 + FORM_OVERHEAD_BYTES
-        arrived, refused = 0, False
-
-        async def counted() -> Message:
-            nonlocal arrived, refused
-            message = await receive()
-            arrived += len(message.get("body", b""))
-            if arrived > limit:
-                refused = True
-                raise BodyTooLarge("stop reading")
-            return message
-
-        async def send_unless_refused(message: Message) -> None:
-            if not refused:  # form parsers turn our exception into an error response of their own
-                await send(message)
-
-        announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdecimal() and int(announced) > limit:
-            refused = True
+    async def _called(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if KEEPS_ON in Headers(scope=scope):
+            await called_until_hung_up(self.app, scope, receive, send)
         else:
-            with suppress(BodyTooLarge):
-                await self.app(scope, counted, send_unless_refused)
-        if refused:
-            message = (
-                f"the request's body is larger than the {picture_bytes} bytes allowed for a picture: send it smaller"
+            await self.app(scope, receive, send)
+
+    async def _accounted(self, scope: Scope, exchange: _Exchange) -> None:
+        state, error = exchange.state, exchange.error
+        took_ms = round((self._clock() - exchange.arrived) * 1e3)
+        path = scope["path"].encode("ascii", "backslashreplace").decode()[:200]
+        logger.info("%s %s %s%s %d ms", scope["method"], path, exchange.status, f" {error}" if error else "", took_ms)
+        if "asks" in state and error is not None:
+            await self._pipeline.ended(
+                str(state["tenant"]), str(state["request_id"]), exchange.arrived, exchange.status, error
             )
-            await error_response(scope["state"]["request_id"], BodyTooLarge(message))(scope, receive, send)
+
+
+async def called_until_hung_up(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """The application's answer, given up when the client goes away: work for nobody is nobody's wish."""
+    listener = _Listener(receive)
+    answering = asyncio.ensure_future(app(scope, listener.receive, send))
+    hanging_up = asyncio.ensure_future(listener.hung_up())
+    try:
+        await asyncio.wait((answering, hanging_up), return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise asyncio.CancelledError
+        await answering
+    finally:
+        for task in (answering, hanging_up):
+            task.cancel()
+        await asyncio.wait((answering, hanging_up))
+
+
+@dataclass(slots=True)
+class _Listener:
+    """Hands the body's messages on, and listens for the end of the connection once they are all there."""
+
+    source: Receive
+    _whole: asyncio.Event = field(default_factory=asyncio.Event)
+    _gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def receive(self) -> Message:
+        if self._whole.is_set():
+            await self._gone.wait()
+            return {"type": "http.disconnect"}
+        message = await self.source()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            self._whole.set()
+        return message
+
+    async def hung_up(self) -> None:
+        await self._whole.wait()
+        while (await self.source())["type"] != "http.disconnect":
+            pass
+        self._gone.set()

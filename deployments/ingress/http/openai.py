@@ -23,9 +23,13 @@ from deployments.errors import (
     UnsupportedParameter,
 )
 from deployments.ingress.http.events import Event, event_stream
+from deployments.ingress.http.routes import AskRoute, KeyedRoute
 from deployments.ingress.pipeline import Ask, Pipeline, Reply
+from deployments.ingress.uploads import Upload
 
-router = APIRouter()
+asking = APIRouter(route_class=AskRoute)
+keyed = APIRouter(route_class=KeyedRoute)
+routers = (asking, keyed)
 
 
 class TextPart(BaseModel):
@@ -70,7 +74,7 @@ class ChatRequest(BaseModel):
     logprobs: bool | None = False
 
 
-@router.post("/v1/chat/completions")
+@asking.post("/v1/chat/completions")
 async def chat_completions(request: Request, body: ChatRequest) -> Response:
     """OpenAI's chat completion about one picture. Overload is error 429, as its clients expect."""
     pipeline: Pipeline = request.app.state.pipeline
@@ -78,21 +82,22 @@ async def chat_completions(request: Request, body: ChatRequest) -> Response:
     text, image = question_of(body.messages, pipeline.knobs.max_body_bytes)
     max_new_tokens = body.max_completion_tokens or body.max_tokens
     tenant = request.state.tenant
-    asked = Ask(request.state.request_id, image, text, max_new_tokens, on_overload="error", tenant=tenant)
+    state = request.state
+    asked = Ask(state.request_id, state.arrived, image, text, max_new_tokens, on_overload="error", tenant=tenant)
     if body.stream:
         chunks = Chunks(asked.request_id, pipeline.model_name, body.stream_options or StreamOptions())
         return await event_stream(pipeline.stream(asked), asked.request_id, chunks.of)
     return JSONResponse(_completion(await pipeline.ask(asked)))
 
 
-@router.get("/v1/models")
+@keyed.get("/v1/models")
 async def models(request: Request) -> Response:
     pipeline: Pipeline = request.app.state.pipeline
     entry = {"id": pipeline.model_name, "object": "model", "created": 0, "owned_by": "tuwen"}
     return JSONResponse({"object": "list", "data": [entry]})
 
 
-def question_of(messages: list[Message], max_bytes: int) -> tuple[str, bytes | str]:
+def question_of(messages: list[Message], max_bytes: int) -> tuple[str, Upload | str]:
     """Text and picture, or its address, of the one user message.
 
     Raises RequestError for any conversation we would misread.
@@ -111,7 +116,7 @@ def question_of(messages: list[Message], max_bytes: int) -> tuple[str, bytes | s
     if len(urls) > 1:
         raise TooManyImages(f"{len(urls)} different pictures in one request: send one")
     is_data = urls[0].partition(":")[0].strip().lower() == "data"
-    return text, decode_data_uri(urls[0], max_bytes) if is_data else urls[0]
+    return text, Upload.of(decode_data_uri(urls[0], max_bytes)) if is_data else urls[0]
 
 
 def decode_data_uri(uri: str, max_bytes: int) -> bytes:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from deployments.errors import NotFound
+from deployments.ingress.http.routes import PublicRoute
 
 PAGE = Path(__file__).parent / "page.html"
 INDEX = "samples.json"
@@ -20,7 +21,8 @@ CONTENT_SECURITY_POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(route_class=PublicRoute, include_in_schema=False)
+routers = (router,)
 
 
 @router.get("/")

@@ -1,6 +1,7 @@
 """The one JSON shape of every failure."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -18,3 +19,10 @@ def error_response(request_id: str, error: TuwenError) -> JSONResponse:
 
 def error_body(request_id: str, error: TuwenError) -> dict[str, Any]:
     return {"error": {"code": error.code, "message": error.message, "request_id": request_id}}
+
+
+def told(errors: Sequence[Any]) -> str:
+    """The first of pydantic's errors about a caller's values, with the field's name."""
+    cause = errors[0]
+    where = ".".join(str(part) for part in cause["loc"] if part != "body")
+    return f"{where or 'body'}: {cause['msg']}"

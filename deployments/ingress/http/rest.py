@@ -2,23 +2,47 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any, TypeVar
 
-from fastapi import APIRouter, Depends, File, Form, Request, Response, UploadFile
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from deployments.errors import (
-    ImageMissing,
-    NotFound,
-    RequestError,
-    TuwenError,
-    UnsupportedMediaType,
-)
+from deployments.errors import ImageMissing, NotFound, RequestError, TuwenError
 from deployments.ingress.http.events import Event, event_stream
+from deployments.ingress.http.forms import read_form
+from deployments.ingress.http.responses import told
+from deployments.ingress.http.routes import AskRoute, KeyedRoute, PublicRoute
 from deployments.ingress.pipeline import Ask, OnOverload, Pipeline, Reply
+from deployments.ingress.uploads import Upload
 from deployments.preprocess.settings import FORMATS
 
-router = APIRouter()
+asking = APIRouter(route_class=AskRoute)
+keyed = APIRouter(route_class=KeyedRoute)
+public = APIRouter(route_class=PublicRoute)
+
+
+class AskForm(BaseModel):
+    """The texts of ``/v1/ask``'s form."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_url: str | None = Field(None, description="or its address, http or https")
+    question: str = Field("", description="what to say about it")
+    max_new_tokens: int | None = Field(None, ge=1, description="longest answer, in tokens")
+    stream: bool = Field(False, description="the answer as it comes, as server-sent events")
+    on_overload: OnOverload = Field("answer", description="holding reply, or error 429")
+
+
+class ChatForm(BaseModel):
+    """The texts of the customer-service form."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: str = Field("", description="the customer's words")
+
+
+F = TypeVar("F", bound=BaseModel)
 
 
 def answer_body(reply: Reply) -> dict[str, Any]:
@@ -29,13 +53,26 @@ def answer_body(reply: Reply) -> dict[str, Any]:
     return body
 
 
-def unix_lines(text: str) -> str:
-    """Browsers send every line break of a form field as CRLF; the same question must not differ by its sender."""
-    return text.replace("\r\n", "\n")
+def form_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """How OpenAPI describes a form of the model's texts and a picture."""
+    schema = model.model_json_schema()
+    picture = {"type": "string", "contentMediaType": "application/octet-stream", "description": "the picture, a file"}
+    properties = {"image": picture, **schema["properties"]}
+    form = {"type": "object", "properties": properties, "additionalProperties": False}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}}}
 
 
-async def picture(image: UploadFile | None, image_url: str | None = None) -> bytes | str:
-    """The file's bytes, or the URL where it is to be fetched."""
+async def asked(request: Request, model: type[F]) -> tuple[F, Upload | None]:
+    """The form's texts, checked, and its picture if there is one. Raises RequestError."""
+    form = await read_form(request, frozenset(model.model_fields), frozenset(("image",)))
+    try:
+        return model.model_validate(form.texts), form.files.get("image")
+    except ValidationError as fault:
+        raise RequestError(told(fault.errors())) from None
+
+
+def picture(image: Upload | None, image_url: str | None = None) -> Upload | str:
+    """The file, or the URL where it is to be fetched."""
     if image is not None and image_url is not None:
         raise RequestError("send the picture in `image` or its address in `image_url`, not both")
     if image_url is not None:
@@ -44,66 +81,54 @@ async def picture(image: UploadFile | None, image_url: str | None = None) -> byt
         raise ImageMissing(
             "there is no picture: send one in the multipart field `image`, or its address in `image_url`"
         )
-    return await image.read()
+    return image
 
 
-def demand_form(request: Request) -> None:
-    """Say so when a form is posted as something else; FastAPI would only call its fields missing."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "multipart/form-data":
-        raise UnsupportedMediaType(f"send multipart/form-data (got {kind or 'no content type'})")
-
-
-@router.post("/v1/ask", response_model=Reply, dependencies=[Depends(demand_form)])
-async def ask(
-    request: Request,
-    image: Annotated[UploadFile | None, File(description="the picture")] = None,
-    image_url: Annotated[str | None, Form(description="or its address, http or https")] = None,
-    question: Annotated[str, Form(description="what to say about it")] = "",
-    max_new_tokens: Annotated[int | None, Form(ge=1, description="longest answer, in tokens")] = None,
-    stream: Annotated[bool, Form(description="the answer as it comes, as server-sent events")] = False,
-    on_overload: Annotated[OnOverload, Form(description="holding reply, or error 429")] = "answer",
-) -> Response:
+@asking.post("/v1/ask", response_model=Reply, openapi_extra=form_schema(AskForm))
+async def ask(request: Request) -> Response:
     """Answer a question about a picture.
 
     With `stream`, events `{"delta": text}` as the answer comes, then the whole reply, then `[DONE]`.
     """
-    asked = Ask(
+    form, image = await asked(request, AskForm)
+    wanted = Ask(
         request.state.request_id,
-        await picture(image, image_url),
-        unix_lines(question),
-        max_new_tokens,
-        on_overload,
+        request.state.arrived,
+        picture(image, form.image_url),
+        form.question,
+        form.max_new_tokens,
+        form.on_overload,
         request.state.tenant,
     )
-    if stream:
+    if form.stream:
         pipeline: Pipeline = request.app.state.pipeline
-        return await event_stream(pipeline.stream(asked), asked.request_id, _events)
-    return await _answered(request, asked)
+        return await event_stream(pipeline.stream(wanted), wanted.request_id, _events)
+    return await _answered(request, wanted)
 
 
-@router.post("/chat", response_model=Reply, dependencies=[Depends(demand_form)])
-async def chat(
-    request: Request,
-    image: Annotated[UploadFile | None, File(description="the picture")] = None,
-    text: Annotated[str, Form(description="the customer's words")] = "",
-) -> Response:
+@asking.post("/chat", response_model=Reply, openapi_extra=form_schema(ChatForm))
+async def chat(request: Request) -> Response:
     """The customer-service form of ``/v1/ask``."""
-    asked = Ask(request.state.request_id, await picture(image), unix_lines(text), tenant=request.state.tenant)
-    return await _answered(request, asked)
+    form, image = await asked(request, ChatForm)
+    state = request.state
+    return await _answered(
+        request, Ask(state.request_id, state.arrived, picture(image), form.text, tenant=state.tenant)
+    )
 
 
-@router.get("/v1/requests/{request_id}")
+@keyed.get("/v1/requests/{request_id}")
 async def record(request: Request, request_id: str) -> Response:
     """How a past request went; never its picture or words."""
     pipeline: Pipeline = request.app.state.pipeline
-    found = await pipeline.records.get(request_id)
+    found = await pipeline.records.get(request.state.tenant, request_id)
     if found is None:
         raise NotFound(f"no request {request_id} is remembered: only the newest are")
-    return JSONResponse(asdict(found))
+    shown = asdict(found)
+    del shown["tenant"]
+    return JSONResponse(shown)
 
 
-@router.get("/healthz")
+@public.get("/healthz")
 async def healthz(request: Request) -> Response:
     """Readiness, and what serves; 503 until the model answers."""
     pipeline: Pipeline = request.app.state.pipeline
@@ -139,10 +164,13 @@ def _limits(pipeline: Pipeline) -> Mapping[str, Any]:
     }
 
 
-async def _answered(request: Request, asked: Ask) -> Response:
+async def _answered(request: Request, wanted: Ask) -> Response:
     pipeline: Pipeline = request.app.state.pipeline
-    return JSONResponse(answer_body(await pipeline.ask(asked)))
+    return JSONResponse(answer_body(await pipeline.ask(wanted)))
 
 
 def _events(item: str | Reply) -> list[Event]:
     return [{"delta": item} if isinstance(item, str) else answer_body(item)]
+
+
+routers = (asking, keyed, public)

@@ -37,7 +37,7 @@ class FakePreprocessor:
     levels: list[Level] = field(default_factory=list)
     prepared: Prepared = PREPARED
 
-    async def prepare(self, data: bytes, level: Level) -> Prepared:
+    async def prepare(self, data: bytes, level: Level, deadline: float) -> Prepared:
         self.calls += 1
         self.levels.append(level)
         if self.faults:
@@ -119,5 +119,5 @@ def service(tmp_path: Path) -> Service:
     preprocessor, model, downloader = FakePreprocessor(), FakeModel(), FakeDownloader()
     pipeline = Pipeline(preprocessor, model, downloader, MemoryRecords(100), "tuwen-test")
     samples = Path(__file__).parents[3] / "demo" / "samples"
-    client = TestClient(create_app(pipeline, samples), raise_server_exceptions=False)
+    client = TestClient(create_app(pipeline, samples), base_url="http://localhost", raise_server_exceptions=False)
     return Service(client, pipeline, preprocessor, model, downloader)

@@ -5,13 +5,20 @@ from dataclasses import replace
 
 import pytest
 
-from deployments.contract import Level
+from deployments.contract import PUBLIC, Level
 from deployments.errors import Overloaded
 from deployments.ingress.answers.cache import MemoryCache
 from deployments.ingress.pipeline import Ask, Pipeline
 from deployments.ingress.records import MemoryRecords
+from deployments.ingress.uploads import Upload
 
-ASK = Ask("r", b"picture", "订单号？")
+ASK = Ask("r", 1000.0, b"picture", "订单号？")
+"""A template: ``arriving`` makes its picture one that has arrived."""
+
+
+def arriving(pipeline, ask):
+    """The request as if it had just come in."""
+    return replace(ask, image=Upload.of(ask.image), arrived=pipeline._clock())
 
 
 @pytest.fixture
@@ -35,14 +42,14 @@ def pipeline(service, clock):
 
 def asked(pipeline, *asks):
     async def all_at_once():
-        return await asyncio.gather(*(pipeline.ask(ask) for ask in asks), return_exceptions=True)
+        return await asyncio.gather(*(pipeline.ask(arriving(pipeline, ask)) for ask in asks), return_exceptions=True)
 
     return asyncio.run(all_at_once())
 
 
 def streamed(pipeline, ask):
     async def listen():
-        return [item async for item in pipeline.stream(ask)]
+        return [item async for item in pipeline.stream(arriving(pipeline, ask))]
 
     return asyncio.run(listen())
 
@@ -54,7 +61,7 @@ def test_the_same_question_about_the_same_picture_is_computed_once(service, pipe
     assert (second.usage, second.finish_reason, second.level) == (first.usage, first.finish_reason, first.level)
     assert second.timing_ms.generate == 0
     assert len(service.model.questions) == 1
-    assert asyncio.run(pipeline.records.get("s")).cached
+    assert asyncio.run(pipeline.records.get(PUBLIC, "s")).cached
 
 
 @pytest.mark.parametrize(
@@ -118,7 +125,9 @@ def test_fifty_at_once_are_one_computation(service, pipeline):
     service.model.before_answer = gate.wait
 
     async def crowd():
-        callers = [asyncio.create_task(pipeline.ask(replace(ASK, request_id=str(n)))) for n in range(50)]
+        callers = [
+            asyncio.create_task(pipeline.ask(arriving(pipeline, replace(ASK, request_id=str(n))))) for n in range(50)
+        ]
         while service.preprocessor.calls < 50 or not service.model.questions:
             await asyncio.sleep(0)
         gate.set()
@@ -135,7 +144,7 @@ def test_a_leader_that_hangs_up_does_not_harm_its_followers(service, pipeline):
     service.model.before_answer = gate.wait
 
     async def crowd():
-        callers = [asyncio.create_task(pipeline.ask(ASK)) for _ in range(3)]
+        callers = [asyncio.create_task(pipeline.ask(arriving(pipeline, ASK))) for _ in range(3)]
         while service.preprocessor.calls < 3 or not service.model.questions:
             await asyncio.sleep(0)
         callers[0].cancel()

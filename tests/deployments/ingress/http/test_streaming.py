@@ -3,11 +3,13 @@
 import asyncio
 import base64
 import json
+import time
 
 import pytest
 
 from deployments.errors import DeadlineExceeded, EmptyAnswer, Overloaded, Unavailable
 from deployments.ingress.pipeline import Ask
+from deployments.ingress.uploads import Upload
 
 PICTURE = {"image": ("a.png", b"picture bytes")}
 
@@ -116,7 +118,7 @@ def test_a_bad_request_is_refused_as_without_streaming(service):
 
 def test_a_listener_that_goes_away_ends_the_models_work(service):
     async def listen():
-        stream = service.pipeline.stream(Ask("id", b"picture", "多少钱？"))
+        stream = service.pipeline.stream(Ask("id", time.time(), Upload.of(b"picture"), "多少钱？"))
         assert await anext(stream) == "e"
         await stream.aclose()
 

@@ -1,0 +1,144 @@
+"""What a request's body may be: so large, and no slower than so. Looked at while it arrives, before it is parsed."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.errors import BodyTooLarge, BodyTooSlow, RequestError, TooManyUploads
+from deployments.ingress.http.responses import error_response
+from deployments.ingress.settings import IngressKnobs
+
+FORM_OVERHEAD_BYTES = 64 * 1024
+"""What a multipart body or JSON envelope may add to the picture itself."""
+SLOW_AFTER_S = 1.0
+"""A body that takes longer counts as slow: its client may have a number of those and no more."""
+
+
+class BodyGuard:
+    """ASGI middleware: 413 for a body above the limit, 408 for one that stalls or drips, 429 for too many of those.
+
+    The limits are read from the pipeline's knobs at each request, so that they can change on a running service. Time
+    counts from the request's arrival, and towards its deadline.
+    """
+
+    def __init__(self, app: ASGIApp, clock: Callable[[], float] = time.monotonic) -> None:
+        self.app, self._clock = app, clock
+        self._slow: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        knobs: IngressKnobs = scope["app"].state.pipeline.knobs
+        client = (scope.get("client") or ("",))[0]
+        body = _Body(receive, knobs, self._clock, self._slow, client)
+        body.announced(Headers(scope=scope).get("content-length", ""))
+
+        async def send_unless_refused(message: Message) -> None:
+            if body.refusal is None:  # parsers turn our exception into an error response of their own
+                await send(message)
+
+        try:
+            if body.refusal is None:
+                await self.app(scope, body.receive, send_unless_refused)
+        except RequestError as error:
+            if error is not body.refusal:
+                raise
+        finally:
+            body.finished()
+        if body.refusal is not None:
+            scope["state"]["error"] = body.refusal.code
+            # Or the connection would stay, waiting for a body that nobody reads.
+            response = error_response(scope["state"]["request_id"], body.refusal)
+            response.headers["Connection"] = "close"
+            await response(scope, receive, send)
+
+
+@dataclass(slots=True)
+class _Body:
+    """One request's body as it arrives; ``refusal`` is why no more of it is taken."""
+
+    source: Receive
+    knobs: IngressKnobs
+    clock: Callable[[], float]
+    slow: Counter[str]
+    client: str
+    refusal: RequestError | None = None
+    _began: float = field(init=False)
+    _arrived: int = 0
+    _whole: bool = False
+    _is_slow: bool = False
+
+    def __post_init__(self) -> None:
+        self._began = self.clock()
+
+    @property
+    def _limit(self) -> int:
+        """Base64, as the OpenAI route takes pictures, needs four bytes for three."""
+        return self.knobs.max_body_bytes * 4 // 3 + FORM_OVERHEAD_BYTES
+
+    def announced(self, length: str) -> None:
+        if length.isdecimal() and (len(length) > 18 or int(length) > self._limit):
+            self.refusal = self._too_large()
+
+    async def receive(self) -> Message:
+        while not self._whole:
+            try:
+                async with asyncio.timeout(self._patience_s()):
+                    message = await self.source()
+            except TimeoutError:
+                self._judge()
+                continue
+            self._arrived += len(message.get("body", b""))
+            self._whole = not message.get("more_body", False)
+            if self._arrived > self._limit:
+                raise self._refused(self._too_large())
+            if self._whole:
+                self.finished()
+            return message
+        return await self.source()  # what comes after the body: that the client has gone
+
+    def finished(self) -> None:
+        """It no longer counts among its client's slow ones."""
+        if self._is_slow:
+            self._is_slow = False
+            self.slow -= Counter((self.client,))
+
+    def _patience_s(self) -> float:
+        """Until when nothing need arrive."""
+        late_at = self._late_at() - self.clock()
+        slow_at = late_at if self._is_slow else self._began + SLOW_AFTER_S - self.clock()
+        return max(0.0, min(late_at, slow_at))
+
+    def _late_at(self) -> float:
+        """When the bytes so far are too few, or the request's deadline passes."""
+        paced = self.knobs.body_grace_s + self._arrived / self.knobs.min_body_bytes_per_s
+        return self._began + min(paced, self.knobs.request_timeout_s)
+
+    def _judge(self) -> None:
+        if self.clock() >= self._late_at():
+            raise self._refused(BodyTooSlow("the request's body arrives too slowly: send it again, or a smaller one"))
+        if not self._is_slow and self.clock() >= self._began + SLOW_AFTER_S:
+            most = self.knobs.slow_uploads_per_client
+            if most and self.slow[self.client] >= most:
+                wait_s = self.knobs.retry_after_s
+                raise self._refused(
+                    TooManyUploads(f"{most} slow uploads of yours are under way: wait for them", wait_s)
+                )
+            self._is_slow = True
+            self.slow[self.client] += 1
+
+    def _too_large(self) -> BodyTooLarge:
+        most = self.knobs.max_body_bytes
+        return BodyTooLarge(
+            f"the request's body is larger than the {most} bytes allowed for a picture: send it smaller"
+        )
+
+    def _refused(self, why: RequestError) -> RequestError:
+        self.refusal = why
+        return why

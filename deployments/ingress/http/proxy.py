@@ -1,0 +1,42 @@
+"""What stands in Serve's own proxy, before Ray acts on a request: it takes off what a stranger may not tell Ray.
+
+``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`` names ``middlewares``; every config sets it for the proxies by its
+``controller_options``. Without it the service holds all the same: it keeps its own deadlines and hears who hangs up.
+"""
+
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from deployments.ingress.http.request_ids import request_id_of
+
+# A time limit of the client's own, or none; going on without the client; a replica of the client's choice.
+RAYS_OWN = frozenset((
+    b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve_multiplexed_model_id",
+    b"serve-multiplexed-model-id", b"x-session-id", b"x_session_id",
+))  # fmt: skip
+REQUEST_ID = b"x-request-id"
+
+
+def middlewares() -> list[Middleware]:
+    """For Serve's proxies; the first one is asked before Serve's own."""
+    return [Middleware(StrangersHeaders)]
+
+
+class StrangersHeaders:
+    """ASGI middleware without Ray's own headers, and with an ``X-Request-ID`` that is fit to be logged, or none."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if "headers" in scope:
+            scope = {**scope, "headers": cleaned(scope["headers"])}
+        await self.app(scope, receive, send)
+
+
+def cleaned(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Without what only Ray may say; a request id that is unfit, missing or given twice is replaced by a new one."""
+    kept = [(name, value) for name, value in headers if name.lower() not in RAYS_OWN]
+    ids = [value.decode("latin-1") for name, value in kept if name.lower() == REQUEST_ID]
+    others = [(name, value) for name, value in kept if name.lower() != REQUEST_ID]
+    return [*others, (REQUEST_ID, request_id_of(",".join(ids)).encode())]
