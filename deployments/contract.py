@@ -130,6 +130,7 @@ class ModelInfo:
     """What a model replica serves with, for ``/healthz`` and ``/v1/models``.
 
     ``serving`` is a digest of everything but the level that an answer hangs on: weights, prompt, decode settings.
+    ``rejected`` says which knobs of its last config it could not read.
     """
 
     name: str
@@ -140,3 +141,13 @@ class ModelInfo:
     engine: str
     level: Level
     serving: str
+    rejected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessInfo:
+    """What a preprocessor replica takes, for ``/healthz``, and which knobs of its last config it could not read."""
+
+    formats: tuple[str, ...]
+    max_pixels: int
+    rejected: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
-from deployments.contract import Answer, Level, ModelInfo, Prepared, Question
+from deployments.contract import Answer, Level, ModelInfo, Prepared, PreprocessInfo, Question
 from deployments.errors import Overloaded, TuwenError, Unavailable
 from deployments.ingress.answers.cache import AnswerCache, MemoryCache
 from deployments.ingress.download.fetch import Fetcher
@@ -20,6 +20,7 @@ from deployments.ingress.http.app import create_app
 from deployments.ingress.pipeline import Pipeline
 from deployments.ingress.records import MemoryRecords
 from deployments.ingress.settings import CacheSettings, IngressKnobs, IngressSettings
+from deployments.knobs import LiveKnobs
 
 logger = logging.getLogger("ray.serve")
 
@@ -35,6 +36,7 @@ class Ingress:
         model_name: str,
         safety: tuple[str, ...],
     ) -> None:
+        self._knobs = LiveKnobs("Ingress", IngressKnobs)
         self._pipeline = Pipeline(
             RemotePreprocessor(preprocessor),
             RemoteModel(model),
@@ -50,7 +52,8 @@ class Ingress:
         return create_app(self._pipeline, self._samples)
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
-        self._pipeline.knobs = IngressKnobs.model_validate(user_config)
+        self._knobs.take(user_config)
+        self._pipeline.knobs, self._pipeline.rejected = self._knobs.present, self._knobs.rejected
 
 
 def answer_cache(settings: CacheSettings) -> AnswerCache | None:
@@ -68,6 +71,9 @@ class RemotePreprocessor:
 
     async def prepare(self, data: bytes, level: Level, deadline: float) -> Prepared:
         return cast(Prepared, await _called("the preprocessor", self._handle.prepare.remote(data, level, deadline)))
+
+    async def info(self) -> PreprocessInfo:
+        return cast(PreprocessInfo, await _called("the preprocessor", self._handle.info.remote()))
 
 
 class RemoteModel:

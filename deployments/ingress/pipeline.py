@@ -25,7 +25,7 @@ from deployments.ingress.ports import Downloader, Model, Preprocessor
 from deployments.ingress.records import Record, RecordStore, Timing
 from deployments.ingress.settings import IngressKnobs
 from deployments.ingress.uploads import ByteBudget, Upload
-from deployments.ingress.watch import ModelWatch
+from deployments.ingress.watch import ModelWatch, PreprocessorWatch
 
 logger = logging.getLogger("ray.serve")
 
@@ -82,7 +82,7 @@ class Reply:
 class Pipeline:
     """Owns nothing but the way through: what is behind protocols, the record store, and the present knobs.
 
-    ``safety`` names the safety checks that run, for ``/healthz``.
+    ``safety`` names the safety checks that run, ``rejected`` says which knobs were refused, both for ``/healthz``.
     """
 
     def __init__(
@@ -97,8 +97,8 @@ class Pipeline:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.records, self.model_name, self.cache, self.safety = records, model_name, cache, safety
-        self.knobs = IngressKnobs()
-        self.watch = ModelWatch(model, clock)
+        self.knobs, self.rejected = IngressKnobs(), tuple[str, ...]()
+        self.watch, self.preprocessor_watch = ModelWatch(model, clock), PreprocessorWatch(preprocessor, clock)
         self._preprocessor, self._downloader, self._clock = preprocessor, downloader, clock
         self._answers = Answers(model, self.watch, cache)
         self._memory = ByteBudget(0)

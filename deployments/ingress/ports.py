@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from deployments.contract import Answer, Level, ModelInfo, Prepared, Question
+from deployments.contract import Answer, Level, ModelInfo, Prepared, PreprocessInfo, Question
 from deployments.ingress.download.settings import FetchKnobs
 
 
@@ -20,6 +20,8 @@ class Preprocessor(Protocol):
         Raises ImageError for a bad picture, SafetyUnavailable, Overloaded, Unavailable, DeadlineExceeded.
         """
         ...
+
+    async def info(self) -> PreprocessInfo: ...
 
 
 class Model(Protocol):

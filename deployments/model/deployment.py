@@ -4,12 +4,14 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ray.exceptions import ObjectLostError, OwnerDiedError
 
 from deployments.contract import Answer, Level, Load, ModelInfo, Pixels, Place, Prepared, Question
 from deployments.errors import EmptyAnswer, PixelsLost, TuwenError
+from deployments.knobs import LiveKnobs
 from deployments.model.answer_text import clean
 from deployments.model.settings import ModelKnobs, ModelSettings
 
@@ -28,13 +30,15 @@ class Model:
 
         # Ray sets OMP_NUM_THREADS from the ticket's num_cpus, which is a share and no thread count.
         settings = settings.model_copy(update={"threads": settings.threads or os.cpu_count() or 1})
-        self._model = VisionModel.load(settings, ModelKnobs())
+        self._knobs = LiveKnobs("Model", ModelKnobs)
+        self._model = VisionModel.load(settings, self._knobs.present)
         self._model.warm_up()
         logger.info(self._model.banner())
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Swap the knobs; requests already queued keep theirs."""
-        self._model.knobs = ModelKnobs.model_validate(user_config)
+        self._knobs.take(user_config)
+        self._model.knobs = self._knobs.present
 
     async def answer(self, prepared: Prepared, question: Question) -> Answer | TuwenError:
         """Answer about a prepared picture; a request's own fault, and a missed deadline, come back as values."""
@@ -54,7 +58,7 @@ class Model:
             yield error
 
     def info(self) -> ModelInfo:
-        return self._model.info()
+        return replace(self._model.info(), rejected=self._knobs.rejected)
 
     def load(self) -> tuple[int, int]:
         """(running, waiting) requests of this replica's engine."""

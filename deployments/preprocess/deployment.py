@@ -6,8 +6,9 @@ from typing import Any
 
 import ray
 
-from deployments.contract import Level, Prepared
+from deployments.contract import Level, Prepared, PreprocessInfo
 from deployments.errors import TuwenError
+from deployments.knobs import LiveKnobs
 from deployments.preprocess.safety.check import Subject
 from deployments.preprocess.safety.filter import SafetyFilter
 from deployments.preprocess.safety.load import load_checks
@@ -19,12 +20,16 @@ class Preprocessor:
     """Decodes, checks and resizes pictures. Stateless: any replica can prepare any picture, again if need be."""
 
     def __init__(self, settings: PreprocessSettings) -> None:
-        self._knobs = PreprocessKnobs()
+        self._knobs = LiveKnobs("Preprocessor", PreprocessKnobs)
         self._safety = SafetyFilter(load_checks(settings.safety))
         self._sandbox = Sandbox(settings.decode_processes)
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
-        self._knobs = PreprocessKnobs.model_validate(user_config)
+        self._knobs.take(user_config)
+
+    def info(self) -> PreprocessInfo:
+        knobs = self._knobs.present
+        return PreprocessInfo(knobs.formats, knobs.max_pixels, self._knobs.rejected)
 
     def prepare(self, data: bytes, level: Level = Level.FULL, deadline: float = float("inf")) -> Prepared | TuwenError:
         """Put the picture's tiles into the object store and return where; a picture's fault comes back as a value.
@@ -32,7 +37,7 @@ class Preprocessor:
         Below ``full`` there are fewer tiles. A plain method: Serve runs it in a thread, so that waiting for the
         decoding process never blocks the replica's loop.
         """
-        began, knobs = time.perf_counter(), self._knobs
+        began, knobs = time.perf_counter(), self._knobs.present
         try:
             tiles = self._sandbox.prepare(data, knobs, level)
             subject = Subject(tiles.pixels[0], sha256(data).hexdigest(), tiles.picture)

@@ -15,7 +15,6 @@ from deployments.ingress.http.responses import told
 from deployments.ingress.http.routes import AskRoute, KeyedRoute, PublicRoute
 from deployments.ingress.pipeline import Ask, OnOverload, Pipeline, Reply
 from deployments.ingress.uploads import Upload
-from deployments.preprocess.settings import FORMATS
 
 asking = APIRouter(route_class=AskRoute)
 keyed = APIRouter(route_class=KeyedRoute)
@@ -130,12 +129,13 @@ async def record(request: Request, request_id: str) -> Response:
 
 @public.get("/healthz")
 async def healthz(request: Request) -> Response:
-    """Readiness, and what serves; 503 until the model answers."""
+    """Readiness, and what serves; 503 until the model answers. `rejected` says which knobs were refused."""
     pipeline: Pipeline = request.app.state.pipeline
     try:
-        info = await pipeline.watch.info()
+        info, taken = await pipeline.watch.info(), await pipeline.preprocessor_watch.info()
     except TuwenError as fault:
         return JSONResponse({"ready": False, "reason": str(fault), "limits": _limits(pipeline)}, status_code=503)
+    rejected = [*pipeline.rejected, *taken.rejected, *info.rejected]
     return JSONResponse(
         {
             "ready": True,
@@ -145,22 +145,23 @@ async def healthz(request: Request) -> Response:
             "quantization": info.quantization,
             "parameters": info.parameters,
             "engine": info.engine,
-            "level": info.level,
+            "level": pipeline.watch.level,
             "safety": list(pipeline.safety),
             "cache": "none" if pipeline.cache is None else pipeline.cache.name,
             "cache_status": "ok" if pipeline.cache is None else pipeline.cache.status(),
             "limits": _limits(pipeline),
+            **({"rejected": rejected} if rejected else {}),
         }
     )
 
 
 def _limits(pipeline: Pipeline) -> Mapping[str, Any]:
     """What the page checks before it uploads."""
-    knobs = pipeline.knobs
+    knobs, taken = pipeline.knobs, pipeline.preprocessor_watch.known
     return {
         "max_body_bytes": knobs.max_body_bytes,
         "max_question_chars": knobs.max_question_chars,
-        "formats": list(FORMATS),
+        **({"formats": list(taken.formats), "max_pixels": taken.max_pixels} if taken else {}),
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from deployments.contract import OVERVIEW, Answer, Level, Load, ModelInfo, Prepared, Question, Usage
+from deployments.contract import OVERVIEW, Answer, Level, Load, ModelInfo, Prepared, PreprocessInfo, Question, Usage
 from deployments.ingress.download.settings import FetchKnobs
 from deployments.ingress.http.app import create_app
 from deployments.ingress.pipeline import Pipeline
@@ -43,6 +43,9 @@ class FakePreprocessor:
         if self.faults:
             raise self.faults.pop(0)
         return replace(self.prepared, picture=sha256(data).hexdigest())
+
+    async def info(self) -> PreprocessInfo:
+        return PreprocessInfo(("JPEG", "PNG"), 1_000_000)
 
 
 @dataclass
