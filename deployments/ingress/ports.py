@@ -9,7 +9,7 @@ from deployments.ingress.download.settings import FetchKnobs
 
 class Downloader(Protocol):
     async def fetch(self, url: str, knobs: FetchKnobs, max_bytes: int) -> bytes:
-        """Raises ImageUrlError, FetchFailed, ImageTooLarge, FetchTimeout."""
+        """Raises ImageUrlError, FetchFailed, ImageTooLarge, FetchTimeout, Overloaded."""
         ...
 
 

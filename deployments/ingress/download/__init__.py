@@ -1,1 +1,2 @@
-"""Pictures by address: ``urls`` parses, ``addresses`` says what is public, ``dialing`` connects, ``fetch`` fetches."""
+"""Pictures by address: ``urls`` parses, ``lookups`` finds addresses, ``addresses`` says which are public, ``dialing``
+connects, ``body`` receives, ``fetch`` does it all, in fair ``turns``."""

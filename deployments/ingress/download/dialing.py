@@ -1,59 +1,26 @@
-"""How a download reaches the network: names are looked up off the loop, and only checked addresses are dialled."""
+"""How a download reaches the network: only checked addresses are dialled, and whatever is read counts."""
 
-import asyncio
-import socket
 import ssl
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from ipaddress import ip_address
-from typing import Any, Protocol
+from typing import Any
 
 import httpcore2
 
 from deployments.errors import FetchFailed, TlsFailed
 from deployments.ingress.download.addresses import Address
 
-LOOKUPS = 32
 BODY_READ_BYTES = 64 * 1024
 HEAD_BYTES, HEAD_READ_BYTES = 64 * 1024, 8 * 1024
 """Read in all, and at a time, before the response's head is complete: more is a flood of headers or interim responses,
 and parsing those takes the loop's time."""
 
 
-class Resolver(Protocol):
-    async def __call__(self, host: str, port: int) -> Sequence[Address]:
-        """The addresses of a name, best first; raises OSError when there are none."""
-        ...
-
-
-class SystemResolver:
-    """The operating system's resolver, in threads of its own: a slow name server holds up nothing but look-ups.
-
-    Not ``loop.getaddrinfo``: that shares the loop's default threads (with uvloop: libuv's four) with everybody.
-    """
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
-
-    async def __call__(self, host: str, port: int) -> Sequence[Address]:
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._threads, _lookup, host, port)
-        return list(dict.fromkeys(ip_address(place[4][0]) for place in found))
-
-    def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _lookup(host: str, port: int) -> list[Any]:
-    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-
-
 class CheckedDialer(httpcore2.AsyncNetworkBackend):
     """One connection to the first of ``addresses`` that answers, whatever name the request has.
 
     TLS and the ``Host`` header keep the name, so it is the name's certificate that is verified, but no second look-up
-    can lead elsewhere. ``aclose`` closes the socket on every path; httpcore2 itself leaves it open when it is cancelled
-    during the handshake.
+    can lead elsewhere. ``connected`` is the address that answered. ``aclose`` closes the socket on every path;
+    httpcore2 itself leaves it open when it is cancelled during the handshake.
     """
 
     def __init__(
@@ -61,6 +28,7 @@ class CheckedDialer(httpcore2.AsyncNetworkBackend):
     ) -> None:
         self._network, self._addresses, self._connect_s, self._named = network, addresses, connect_s, named
         self._socket: httpcore2.AsyncNetworkStream | None = None
+        self.connected = addresses[0]
         self._bytes_left, self._read_bytes = HEAD_BYTES, HEAD_READ_BYTES
 
     async def connect_tcp(
@@ -75,6 +43,7 @@ class CheckedDialer(httpcore2.AsyncNetworkBackend):
         for address in self._addresses:
             try:
                 self._socket = await self._network.connect_tcp(str(address), port, timeout=self._connect_s)
+                self.connected = address
                 return MeteredStream(self._socket, self)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout, OSError) as refused:
                 fault = refused

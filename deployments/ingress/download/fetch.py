@@ -3,13 +3,16 @@
 Each hop anew: parse, allowed host and port, look up the name, check **every** address, connect to one of those that
 were checked. Redirects are followed by hand, the body is counted as it arrives, and one deadline is over everything.
 No cookies, no proxies from the environment, no compression, no connection that serves two requests.
+
+What a stranger can make slow holds nothing that others need: names and connections are waited for without a turn, and
+for a body, which takes memory and bandwidth, hosts take turns fairly.
 """
 
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import httpcore2
@@ -18,33 +21,44 @@ from deployments.errors import (
     BlockedAddress,
     FetchFailed,
     FetchTimeout,
-    ImageTooLarge,
     ImageUrlError,
+    Overloaded,
     PortNotAllowed,
     TooManyRedirects,
     TuwenError,
     UnsupportedScheme,
 )
 from deployments.ingress.download.addresses import Address, Network, is_allowed
-from deployments.ingress.download.dialing import CheckedDialer, Resolver, SystemResolver
+from deployments.ingress.download.body import Body, ByteBudget, Unlimited, header
+from deployments.ingress.download.dialing import CheckedDialer
+from deployments.ingress.download.lookups import DnsResolver, Lookups, Resolver
 from deployments.ingress.download.settings import FetchKnobs
+from deployments.ingress.download.turns import Turns, neighbourhood, zone
 from deployments.ingress.download.urls import Target, parse_url
 
 logger = logging.getLogger("ray.serve")
 
 USER_AGENT = "tuwen/0.1"
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
-FREE_PIECES, PIECE_BYTES = 1_000, 128
-"""Each piece of a body costs time on the loop, however short: after the first ones they must average this length."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Trip:
-    """One download: what it may do, and the host that its caller named, which is the one that messages name."""
+    """One download: what it may do, and the host that its caller named, which is the one that messages name.
+
+    ``queued``: it is us that it waits for, and not the host.
+    """
 
     named: str
     knobs: FetchKnobs
     max_bytes: int
+    queued: bool = False
+
+    @contextmanager
+    def in_queue(self) -> Iterator[None]:
+        self.queued = True
+        yield
+        self.queued = False  # not when the wait was in vain: that is what the deadline asks about
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +67,24 @@ class _Moved:
 
 
 class Fetcher:
-    """Downloads pictures. ``resolve``, ``network`` and ``trust`` are the system's unless a test hands in others."""
+    """Downloads pictures. ``resolve``, ``network`` and ``trust`` are the system's unless a test hands in others.
+
+    Of ``budget`` a download takes the bytes that it has in memory, and gives them back when it fails or is cancelled.
+    Those of a body that it has returned, ``len`` of it, are its caller's to give back.
+    """
 
     def __init__(
         self,
         resolve: Resolver | None = None,
         network: httpcore2.AsyncNetworkBackend | None = None,
         trust: ssl.SSLContext | None = None,
+        budget: ByteBudget | None = None,
     ) -> None:
-        self._resolve = resolve or SystemResolver()
+        self._resolve = Lookups(resolve or DnsResolver())
         self._network = network or httpcore2.AnyIOBackend()
         self._trust = trust or httpcore2.default_ssl_context()
-        self._turns, self._max_concurrent = asyncio.Semaphore(1), 1
+        self._budget = budget or Unlimited()
+        self._turns = Turns(1)
 
     async def fetch(self, url: str, knobs: FetchKnobs, max_bytes: int) -> bytes:
         """The body at ``url``, as sent; whether it is a picture is for the decoder to say.
@@ -72,24 +92,22 @@ class Fetcher:
         Raises:
             ImageUrlError: the URL, or one that it redirects to, may not be fetched (its subclasses say why).
             ImageTooLarge: more than ``max_bytes``.
-            FetchFailed: no such host, no connection, not a 2xx answer, or not proper HTTP; TlsFailed for TLS.
-            FetchTimeout: not all there within ``knobs.timeout_s``, waiting for a turn included.
+            FetchFailed: no connection, not a 2xx answer, or not proper HTTP; TlsFailed for TLS.
+            FetchTimeout: not all there within ``knobs.timeout_s``.
+            Overloaded: that time went by in our own queue, for a turn or for memory.
         """
         target = parse_url(url)
         trip = _Trip(target.host, knobs, max_bytes)
+        self._turns.resize(knobs.max_concurrent)
         try:
-            async with asyncio.timeout(knobs.timeout_s), self._turn(knobs.max_concurrent):
+            async with asyncio.timeout(knobs.timeout_s):
                 return await self._follow(target, trip)
         except TimeoutError as late:
+            if trip.queued:
+                raise Overloaded("too many pictures are being downloaded: ask again, or send the file") from late
             raise FetchTimeout(
                 f"{trip.named} did not deliver the picture within {knobs.timeout_s:g} s: ask again, or send the file"
             ) from late
-
-    def _turn(self, max_concurrent: int) -> asyncio.Semaphore:
-        """Whoever holds a turn when the limit changes keeps it, beside the new limit."""
-        if max_concurrent != self._max_concurrent:
-            self._turns, self._max_concurrent = asyncio.Semaphore(max_concurrent), max_concurrent
-        return self._turns
 
     async def _follow(self, target: Target, trip: _Trip) -> bytes:
         seen = {target}
@@ -107,7 +125,7 @@ class Fetcher:
         addresses = await self._checked(target, trip)
         try:
             async with self._sent(target, addresses, trip) as (response, dialer):
-                return await _received(response, dialer, trip)
+                return _moved(response) or await self._received(target, response, dialer, trip)
         except TuwenError:
             raise
         except Exception as fault:  # httpcore2, h11, ssl, anyio and the socket each have their own; all mean the same
@@ -116,18 +134,34 @@ class Fetcher:
                 f"{trip.named} did not deliver the picture: check the address, or send the file"
             ) from fault
 
+    async def _received(
+        self, target: Target, response: httpcore2.Response, dialer: CheckedDialer, trip: _Trip
+    ) -> bytes:
+        _check_head(response, trip)
+        body = Body(response, trip.named, trip.max_bytes)
+        keys = _turn_keys(target, dialer.connected)
+        with trip.in_queue():
+            await self._turns.take(keys)
+        try:
+            dialer.head_arrived(trip.max_bytes)
+            return await body.read(self._budget, trip.in_queue)
+        finally:
+            self._turns.give_back(keys)
+
     async def _checked(self, target: Target, trip: _Trip) -> Sequence[Address]:
         """The addresses that may be dialled, two at most; raises unless all that the name has are allowed."""
         knobs, opened = trip.knobs, trip.knobs.private_ranges.get(target.host, ())
-        blocked = BlockedAddress(f"{trip.named} does not lead to a public address: send the file")
+        blocked = _blocked(trip)
         literal = [] if target.address is None else [target.address]
         if (target.is_local_name and not opened) or not _all_allowed(literal, opened, knobs):
             raise blocked
         if not knobs.allows(target.host):
             raise BlockedAddress(f"{trip.named} leads to a host that pictures are not fetched from: send the file")
         if target.port not in knobs.ports:
-            allowed = " and ".join(map(str, knobs.ports))
-            raise PortNotAllowed(f"{trip.named} leads to a port that is not allowed: only {allowed} are")
+            allowed = ", ".join(map(str, knobs.ports))
+            raise PortNotAllowed(
+                f"{trip.named} leads to a port that is not allowed (allowed: {allowed}): send the file"
+            )
         # With a last dot a name stands for itself: without, a cluster's search domains make an internal one of it.
         addresses = literal or await self._found(target.host if opened else f"{target.host}.", target.port, trip)
         if not _all_allowed(addresses, opened, knobs):
@@ -135,13 +169,15 @@ class Fetcher:
         return _two(addresses)
 
     async def _found(self, host: str, port: int, trip: _Trip) -> Sequence[Address]:
-        fault: Exception | None = None
         try:
             addresses = await self._resolve(host, port)
-        except (OSError, ValueError) as unknown:  # ValueError: no name or answer that the system takes for proper
-            addresses, fault = [], unknown
+        except (OSError, ValueError) as fault:  # ValueError: no name that can be asked for
+            logger.info("look-up of %s failed: %s", trip.named, fault)
+            raise FetchFailed(
+                f"{trip.named} could not be looked up: check the address, ask again, or send the file"
+            ) from fault
         if not addresses:
-            raise FetchFailed(f"{trip.named} could not be found: check the address, or send the file") from fault
+            raise _blocked(trip)
         return addresses
 
     @asynccontextmanager
@@ -171,31 +207,26 @@ def _headers(target: Target, knobs: FetchKnobs) -> list[tuple[str, str]]:
     return [("host", target.authority), *{**usual, **knobs.headers_for(target.host), **fixed}.items()]
 
 
-async def _received(response: httpcore2.Response, dialer: CheckedDialer, trip: _Trip) -> bytes | _Moved:
-    if response.status in REDIRECTS and (location := _value(response, b"location")):
-        return _Moved(location)
+def _turn_keys(target: Target, address: Address) -> Sequence[str]:
+    """Under what a body takes its turn: the network it comes from, and the name's zone, which can point anywhere."""
+    return [neighbourhood(address), *([] if target.address else [zone(target.host)])]
+
+
+def _blocked(trip: _Trip) -> BlockedAddress:
+    """The same for a name that does not exist and for one inside a network: which of them do, is not told."""
+    return BlockedAddress(f"{trip.named} does not lead to a public address: check its spelling, or send the file")
+
+
+def _moved(response: httpcore2.Response) -> _Moved | None:
+    location = header(response, b"location") if response.status in REDIRECTS else ""
+    return _Moved(location) if location else None
+
+
+def _check_head(response: httpcore2.Response, trip: _Trip) -> None:
     if response.status // 100 != 2:
         raise FetchFailed(f"{trip.named} answered with {response.status // 100}xx: check the address, or send the file")
-    if _value(response, b"content-encoding").lower() not in ("", "identity"):
+    if header(response, b"content-encoding").lower() not in ("", "identity"):
         raise FetchFailed(f"{trip.named} sends the picture compressed, although it was told not to: send the file")
-    return await _body(response, dialer, trip)
-
-
-async def _body(response: httpcore2.Response, dialer: CheckedDialer, trip: _Trip) -> bytes:
-    too_large = ImageTooLarge(f"the picture has more than the {trip.max_bytes} bytes allowed: send it smaller")
-    if int(_value(response, b"content-length") or 0) > trip.max_bytes:
-        raise too_large
-    dialer.head_arrived(trip.max_bytes)
-    pieces, size = [], 0
-    async with aclosing(response.aiter_stream()) as arriving:
-        async for piece in arriving:
-            pieces.append(piece)
-            size += len(piece)
-            if size > trip.max_bytes:
-                raise too_large
-            if len(pieces) > FREE_PIECES and size < len(pieces) * PIECE_BYTES:
-                raise FetchFailed(f"{trip.named} sends the picture in too many small pieces: send the file")
-    return b"".join(pieces)
 
 
 def _redirected(target: Target, location: str, trip: _Trip) -> Target:
@@ -207,12 +238,6 @@ def _redirected(target: Target, location: str, trip: _Trip) -> Target:
     if target.scheme == "https" and found.scheme == "http":
         raise UnsupportedScheme(f"{trip.named} redirects from https to http: link to the picture itself")
     return found
-
-
-def _value(response: httpcore2.Response, name: bytes) -> str:
-    """A header's value, several joined by commas, or an empty text. Locations in the wild are UTF-8."""
-    found = [value for key, value in response.headers if key.lower() == name]
-    return b", ".join(found).decode("utf-8", errors="replace").strip()
 
 
 def _all_allowed(addresses: Sequence[Address], opened: Sequence[Network], knobs: FetchKnobs) -> bool:

@@ -71,7 +71,7 @@ class FetchKnobs(BaseModel):
     timeout_s: float = Field(10.0, gt=0, le=300, description="for the whole download: name, connection, TLS, body")
     max_redirects: int = Field(3, ge=0, le=10)
     ports: tuple[Port, ...] = Field((80, 443), min_length=1)
-    max_concurrent: int = Field(32, ge=1, le=1024, description="downloads at a time; the others wait their turn")
+    max_concurrent: int = Field(32, ge=1, le=1024, description="bodies received at a time, in fair turns by host")
     allowed_hosts: tuple[HostPattern, ...] = Field((), description="empty: any public host; else only what matches")
     blocked_ranges: Ranges = Field((), description="never reached: internal networks that use public addresses")
     private_ranges: dict[Host, Ranges] = Field({}, description="exact host name: non-public networks it may be in")

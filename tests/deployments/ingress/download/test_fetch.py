@@ -1,7 +1,7 @@
 """Where a download may go: the table of bad addresses, look-ups, and what is sent."""
 
 import asyncio
-import socket
+from collections.abc import Sequence
 from ipaddress import ip_address
 
 import pytest
@@ -9,11 +9,10 @@ import pytest
 from deployments.errors import (
     BlockedAddress,
     FetchFailed,
-    FetchTimeout,
     PortNotAllowed,
     TuwenError,
 )
-from deployments.ingress.download.dialing import SystemResolver
+from deployments.ingress.download.addresses import Address
 from deployments.ingress.download.fetch import Fetcher
 from deployments.ingress.download.settings import FetchKnobs
 
@@ -29,21 +28,19 @@ from .internet import (
     fetched,
     ok,
 )
+from .nameserver import NameServer
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 URL = "http://pictures.example.com/a.png"
 
 
-def refused(url: str, knobs: FetchKnobs | None = None) -> TuwenError:
-    """The error of a download over the machine's real resolver and network."""
+def refused(url: str, names: NameServer) -> TuwenError:
+    """The error of a download over the real resolver, which asks ``names``, and the machine's network."""
 
     async def scenario() -> None:
-        resolver = SystemResolver()
-        try:
-            await Fetcher(resolver, trust=NO_TRUST).fetch(url, knobs or FetchKnobs(), MAX_BYTES)
-        finally:
-            resolver.close()
+        async with names.resolver() as resolve:
+            await Fetcher(resolve, trust=NO_TRUST).fetch(url, FetchKnobs(), MAX_BYTES)
 
     with pytest.raises(TuwenError) as caught:
         asyncio.run(scenario())
@@ -99,9 +96,9 @@ def test_a_picture_comes_as_it_was_sent() -> None:
     ],
 )
 def test_an_address_that_is_not_public_is_refused_without_a_look_up_or_a_connection(url: str, calls: Calls) -> None:
-    assert isinstance(refused(url), BlockedAddress)
-    assert calls.connected == []
-    assert calls.looked_up == []
+    names = NameServer()
+    assert isinstance(refused(url, names), BlockedAddress)
+    assert calls.connected == calls.looked_up == names.asked == []
 
 
 @pytest.mark.parametrize(
@@ -109,27 +106,26 @@ def test_an_address_that_is_not_public_is_refused_without_a_look_up_or_a_connect
     ["2130706433", "0x7f000001", "017700000001", "0x7f.1", "127.1", "127.0.1", "0177.0.0.1", "0x7f.0.0.1", "127.0.0.01", "0", "0x", "2852039166", "127。1", "127.1."],
 )  # fmt: skip
 def test_every_other_spelling_of_an_ipv4_address_is_refused(host: str, calls: Calls) -> None:
-    assert isinstance(refused(f"http://{host}/"), BlockedAddress)
-    assert calls.connected == []
+    names = NameServer()
+    assert isinstance(refused(f"http://{host}/", names), BlockedAddress)
+    assert calls.connected == names.asked == []
 
 
-@pytest.mark.parametrize("host", ["2130706433", "0x7f.1", "017700000001", "127.1", "１２７.０.０.１"])
-def test_what_the_resolver_makes_of_a_spelling_is_checked_too(host: str) -> None:
-    """Even if the parser let it through: the real resolver's answer is a loopback address, and that is refused."""
-
-    async def scenario() -> None:
-        resolver = SystemResolver()
-        try:
-            found = await resolver(host, 80)
-            assert [str(address) for address in found] == ["127.0.0.1"]
-        finally:
-            resolver.close()
-
-    asyncio.run(scenario())
-    internet = Internet({"pictures.example.com": [["127.0.0.1"]]})
-    with pytest.raises(BlockedAddress):
-        fetched(URL, ok(), internet)
-    assert internet.dialled == []
+def test_the_real_resolvers_answers_are_checked_and_tell_no_more_than_a_name_that_does_not_exist(calls: Calls) -> None:
+    names = NameServer({
+        "inside.example.com": ["10.0.0.7"],
+        "pictures.example.com": [PUBLIC, "169.254.169.254"],
+        "both.example.com": [PUBLIC, "::1"],
+        "empty.example.com": [],
+    })  # fmt: skip
+    told = set()
+    for host in ("inside", "pictures", "both", "empty", "unknown"):
+        error = refused(f"http://{host}.example.com/", names)
+        told.add((type(error), error.message.replace(host, "")))
+    assert len(told) == 1
+    assert told.pop()[0] is BlockedAddress
+    assert set(names.asked) == {f"{host}.example.com" for host in ("inside", "pictures", "both", "empty", "unknown")}
+    assert calls.connected == calls.looked_up == []
 
 
 @pytest.mark.parametrize(
@@ -269,21 +265,17 @@ def test_no_connection_and_no_name_are_failures_that_tell_no_more() -> None:
     assert nobody.value.message == junk.value.message
     assert PUBLIC_TOO not in nobody.value.message
     for url in ("http://unknown.example.com/", "http://empty.example.com/"):
-        with pytest.raises(FetchFailed, match="could not be found"):
+        with pytest.raises(BlockedAddress, match="does not lead to a public address: check its spelling"):
             fetched(url, ok(), internet)
 
 
-@pytest.mark.parametrize("fault", [socket.gaierror(-2, "unknown"), UnicodeError("label too long"), TimeoutError()])
-def test_a_name_that_the_system_cannot_look_up_is_a_failure(
-    fault: Exception, monkeypatch: pytest.MonkeyPatch, calls: Calls
-) -> None:
-    def getaddrinfo(*_: object, **__: object) -> None:
+@pytest.mark.parametrize("fault", [OSError("server failure"), UnicodeError("label too long"), TimeoutError()])
+def test_a_name_that_cannot_be_looked_up_is_not_said_to_be_wrong(fault: Exception) -> None:
+    async def resolve(host: str, port: int) -> Sequence[Address]:
         raise fault
 
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    error = refused("http://pictures.example.com/")
-    assert type(error) is FetchFailed
-    assert calls.connected == []
+    with pytest.raises(FetchFailed, match="could not be looked up"):
+        asyncio.run(Fetcher(resolve, trust=NO_TRUST).fetch(URL, FetchKnobs(), MAX_BYTES))
 
 
 def test_what_is_sent_is_only_what_a_picture_needs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,23 +291,6 @@ def test_what_is_sent_is_only_what_a_picture_needs(monkeypatch: pytest.MonkeyPat
         "host: pictures.example.com",
         "user-agent: tuwen/0.1",
     ]
-
-
-def test_downloads_beyond_the_limit_wait_their_turn_within_their_deadline() -> None:
-    internet = Internet({"pictures.example.com": [[PUBLIC]]}, never_answer=frozenset([PUBLIC]))
-
-    async def scenario() -> None:
-        fetcher = internet.fetcher()
-        first, second = FetchKnobs(timeout_s=0.3, max_concurrent=1), FetchKnobs(timeout_s=0.05, max_concurrent=1)
-        running = asyncio.create_task(fetcher.fetch(URL, first, MAX_BYTES))
-        await asyncio.sleep(0)
-        with pytest.raises(FetchTimeout):
-            await fetcher.fetch(URL, second, MAX_BYTES)
-        assert len(internet.looked_up) == 1
-        with pytest.raises(FetchTimeout):
-            await running
-
-    asyncio.run(scenario())
 
 
 def test_a_turn_is_given_back_on_every_path() -> None:
