@@ -30,7 +30,7 @@ from deployments.errors import (
 )
 from deployments.ingress.download.addresses import Address, Network, is_allowed
 from deployments.ingress.download.body import Body, ByteBudget, Unlimited, header
-from deployments.ingress.download.dialing import CheckedDialer
+from deployments.ingress.download.dialing import CheckedDialer, trust_of_the_system
 from deployments.ingress.download.lookups import DnsResolver, Lookups, Resolver
 from deployments.ingress.download.settings import FetchKnobs
 from deployments.ingress.download.turns import Turns, neighbourhood, zone
@@ -82,7 +82,7 @@ class Fetcher:
     ) -> None:
         self._resolve = Lookups(resolve or DnsResolver())
         self._network = network or httpcore2.AnyIOBackend()
-        self._trust = trust or httpcore2.default_ssl_context()
+        self._trust = trust or trust_of_the_system()
         self._budget = budget or Unlimited()
         self._turns = Turns(1)
 
@@ -108,6 +108,16 @@ class Fetcher:
             raise FetchTimeout(
                 f"{trip.named} did not deliver the picture within {knobs.timeout_s:g} s: ask again, or send the file"
             ) from late
+
+    @property
+    def receiving(self) -> int:
+        """How many bodies are being received."""
+        return self._turns.taken
+
+    @property
+    def queued(self) -> int:
+        """How many answers wait for their turn to be received."""
+        return self._turns.waiting
 
     async def _follow(self, target: Target, trip: _Trip) -> bytes:
         seen = {target}

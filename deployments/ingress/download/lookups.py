@@ -56,7 +56,7 @@ class DnsResolver:
 
 def _outcome(found: pycares.AddrInfoResult | None, error: int | None) -> Sequence[Address] | OSError:
     if found is None:
-        return [] if error in _NO_SUCH_NAME else OSError(f"c-ares: {pycares.errno.strerror(error)}")
+        return [] if error in _NO_SUCH_NAME else OSError(f"c-ares: {pycares.errno.errorcode.get(error or 0)}")
     if len(found.nodes) > MAX_ADDRESSES:
         return OSError(f"the name has {len(found.nodes)} addresses")
     return list(dict.fromkeys(ip_address(node.addr[0].decode("ascii")) for node in found.nodes))

@@ -64,6 +64,10 @@ class Turns:
             self._grant()
 
     @property
+    def taken(self) -> int:
+        return self._taken
+
+    @property
     def waiting(self) -> int:
         return len(self._waiting)
 

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from deployments.errors import FetchFailed, FetchTimeout, TlsFailed, TuwenError, UnsupportedScheme
+from deployments.ingress.download.dialing import trust_of_the_system
 from deployments.ingress.download.settings import FetchKnobs
 
 from .internet import MAX_BYTES, PICTURE, PUBLIC, PUBLIC_V6, Internet, Respond, by_path, forever, moved, ok
@@ -188,6 +189,12 @@ def test_a_server_that_speaks_no_proper_tls_is_refused(said: bytes, authority: A
 
 def test_a_handshake_that_never_ends_meets_the_deadline_and_its_socket_is_closed(authority: Authority) -> None:
     handshaking(authority, FetchKnobs(timeout_s=0.3), b"", FetchTimeout)
+
+
+def test_no_server_can_demand_keys_that_hold_up_the_loop() -> None:
+    ours = {cipher["name"]: cipher for cipher in trust_of_the_system().get_ciphers()}
+    assert {cipher["kea"] for cipher in ours.values()} == {"kx-ecdhe", "kx-any"}
+    assert {"ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384", "TLS_AES_128_GCM_SHA256"} <= set(ours)
 
 
 def test_https_does_not_redirect_down_to_http(authority: Authority) -> None:
