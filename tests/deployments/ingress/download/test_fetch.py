@@ -191,7 +191,8 @@ def test_only_listed_ports(url: str) -> None:
     internet = Internet({"pictures.example.com": [[PUBLIC]]})
     with pytest.raises(PortNotAllowed):
         fetched(url, ok(), internet)
-    assert internet.looked_up == internet.dialled == []
+    assert internet.looked_up == []
+    assert internet.dialled == []
 
 
 def test_a_listed_port_is_served_and_named_in_the_host_header() -> None:

@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import Sequence
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
 from deployments.errors import BlockedAddress, FetchFailed, FetchTimeout
 from deployments.ingress.download.addresses import Address
+from deployments.ingress.download.fetch import Fetcher
 from deployments.ingress.download.lookups import LOOKUPS, MAX_ADDRESSES, Lookups
 from deployments.ingress.download.settings import FetchKnobs
 
-from .internet import MAX_BYTES, NO_TRUST, PICTURE, PUBLIC, PUBLIC_V6, Fetcher, Internet, ok
+from .internet import MAX_BYTES, NO_TRUST, PICTURE, PUBLIC, PUBLIC_V6, Internet, ok
 from .nameserver import NameServer
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -38,7 +40,7 @@ class Slow:
         return [ip_address(PUBLIC)]
 
 
-async def gone(tasks: Sequence[asyncio.Task[Sequence[Address]]]) -> None:
+async def gone(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -26,7 +26,7 @@ AT_ONCE_S = 2.0
 
 
 def internet(**more: Any) -> Internet:
-    names = {"pictures.example.org": [[PUBLIC]], "slow.example.com": [[SLOW]]}
+    names: dict[str, list[Sequence[str]]] = {"pictures.example.org": [[PUBLIC]], "slow.example.com": [[SLOW]]}
     names |= {f"{number}.slow.example.com": [[SLOW if number % 2 else SLOW_TOO]] for number in range(64)}
     names |= {f"pictures.slow{number}.com": [[SLOW]] for number in range(64)}
     return Internet(names, **more)

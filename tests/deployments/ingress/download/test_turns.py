@@ -164,6 +164,7 @@ def test_no_turn_is_lost_or_doubled(steps: list[tuple[str, int]], total: int) ->
             ended = next(pair for pair in tasks if pair[1].done())  # nobody waits while nobody holds a turn
             tasks.remove(ended)
             turns.give_back([ended[0]])
+        await settled()
         assert turns.waiting == 0
         for number in range(total):
             assert (await taken(turns, f"new {number}")).done()
