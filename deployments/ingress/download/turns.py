@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from ipaddress import ip_network
 
 from deployments.ingress.download.addresses import Address
@@ -26,14 +25,6 @@ class Turns:
         self._held: Counter[str] = Counter()
         self._taken = 0
         self._waiting: dict[asyncio.Future[None], Sequence[str]] = {}
-
-    @asynccontextmanager
-    async def turn(self, keys: Sequence[str]) -> AsyncIterator[None]:
-        await self.take(keys)
-        try:
-            yield
-        finally:
-            self.give_back(keys)
 
     async def take(self, keys: Sequence[str]) -> None:
         """Waits for a turn under all of ``keys``; a waiter who is cancelled leaves at once."""

@@ -23,6 +23,7 @@ class NameServer:
     silent: tuple[str, ...] = ()
     failing: tuple[str, ...] = ()
     asked: list[str] = field(default_factory=list)
+    connections: list[asyncio.StreamWriter] = field(default_factory=list)
 
     @asynccontextmanager
     async def resolver(self) -> AsyncIterator[DnsResolver]:
@@ -38,15 +39,17 @@ class NameServer:
             resolver.close()
             udp.close()
             tcp.close()
+            for connection in self.connections:
+                connection.close()
+                await connection.wait_closed()
 
     async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.append(writer)
         size = int.from_bytes(await reader.readexactly(2))
         answer = self.answer(await reader.readexactly(size))
         if answer is not None:
             writer.write(len(answer).to_bytes(2) + answer)
             await writer.drain()
-        await reader.read()
-        writer.close()
 
     def answer(self, query: bytes, limit: int = 65_535) -> bytes | None:
         name, end = _name(query)

@@ -82,9 +82,10 @@ def test_one_turn_is_enough_for_everybody_in_order() -> None:
         turns, order = Turns(1), []
 
         async def one(number: int) -> None:
-            async with turns.turn(["same"]):
-                await asyncio.sleep(0)
-                order.append(number)
+            await turns.take(["same"])
+            await asyncio.sleep(0)
+            order.append(number)
+            turns.give_back(["same"])
 
         await asyncio.gather(*map(one, range(10)))
         return order
