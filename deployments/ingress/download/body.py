@@ -1,7 +1,7 @@
-"""A response's body as it arrives: its bytes are counted, and taken from a budget of memory."""
+"""A response's body as it arrives: its bytes are counted, and held in a budget of memory."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, aclosing, nullcontext
 from typing import Protocol
 
 import httpcore2
@@ -13,22 +13,17 @@ FREE_PIECES, PIECE_BYTES = 1_000, 128
 """Each piece of a body costs time on the loop, however short: after the first ones they must average this length."""
 
 
-class ByteBudget(Protocol):
+class Budget(Protocol):
     """Memory that all requests of this process share."""
 
-    async def take(self, count: int) -> None:
-        """Waits until so many bytes are free. Whoever is cancelled while waiting has taken none."""
+    def hold(self, size: int) -> AbstractAsyncContextManager[None]:
+        """Waits until so many bytes are free, and keeps them from others while it lasts."""
         ...
-
-    def give_back(self, count: int) -> None: ...
 
 
 class Unlimited:
-    async def take(self, count: int) -> None:
-        pass
-
-    def give_back(self, count: int) -> None:
-        pass
+    def hold(self, size: int) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
 
 class Body:
@@ -39,29 +34,25 @@ class Body:
         self._announced = int(header(response, b"content-length") or 0)
         self._check_size(self._announced)
 
-    async def read(self, budget: ByteBudget, in_queue: Callable[[], AbstractContextManager[None]]) -> bytes:
-        """All of it, for which as many bytes of the budget stay taken; whoever waits for some does so ``in_queue``."""
-        pieces, size, taken, kept = [], 0, 0, 0
-        try:
-            async with aclosing(self._response.aiter_stream()) as arriving:
-                async for piece in arriving:
-                    pieces.append(piece)
-                    size += len(piece)
-                    self._check_size(size)
-                    self._check_pieces(len(pieces), size)
-                    while size > taken:
-                        step = self._step(taken)
-                        with in_queue():
-                            await budget.take(step)
-                        taken += step
-            kept = size
+    async def read(self, budget: Budget, in_queue: Callable[[], AbstractContextManager[None]]) -> bytes:
+        """All of it, whose bytes the budget holds while they arrive; whoever waits for some does so ``in_queue``."""
+        pieces, size, held = [], 0, 0
+        async with AsyncExitStack() as holds, aclosing(self._response.aiter_stream()) as arriving:
+            async for piece in arriving:
+                pieces.append(piece)
+                size += len(piece)
+                self._check_size(size)
+                self._check_pieces(len(pieces), size)
+                while size > held:
+                    step = self._step(held)
+                    with in_queue():
+                        await holds.enter_async_context(budget.hold(step))
+                    held += step
             return b"".join(pieces)
-        finally:
-            budget.give_back(taken - kept)
 
-    def _step(self, taken: int) -> int:
-        """What to take of the budget next: all that was announced, so that nobody waits half-way, or a step."""
-        return max(self._announced - taken, 0) or min(STEP_BYTES, self._max_bytes - taken)
+    def _step(self, held: int) -> int:
+        """What to hold next. Not all that was announced: a host that announces much and sends little would have it."""
+        return min(STEP_BYTES, max(self._announced - held, 0) or self._max_bytes - held)
 
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:

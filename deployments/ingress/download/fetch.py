@@ -29,7 +29,7 @@ from deployments.errors import (
     UnsupportedScheme,
 )
 from deployments.ingress.download.addresses import Address, Network, is_allowed
-from deployments.ingress.download.body import Body, ByteBudget, Unlimited, header
+from deployments.ingress.download.body import Body, Budget, Unlimited, header
 from deployments.ingress.download.dialing import CheckedDialer, trust_of_the_system
 from deployments.ingress.download.lookups import DnsResolver, Lookups, Resolver
 from deployments.ingress.download.settings import FetchKnobs
@@ -69,8 +69,7 @@ class _Moved:
 class Fetcher:
     """Downloads pictures. ``resolve``, ``network`` and ``trust`` are the system's unless a test hands in others.
 
-    Of ``budget`` a download takes the bytes that it has in memory, and gives them back when it fails or is cancelled.
-    Those of a body that it has returned, ``len`` of it, are its caller's to give back.
+    ``budget`` holds the bytes that downloads have in memory; those of a body that has been returned are its caller's.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class Fetcher:
         resolve: Resolver | None = None,
         network: httpcore2.AsyncNetworkBackend | None = None,
         trust: ssl.SSLContext | None = None,
-        budget: ByteBudget | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._resolve = Lookups(resolve or DnsResolver())
         self._network = network or httpcore2.AnyIOBackend()

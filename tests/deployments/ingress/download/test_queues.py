@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from deployments.errors import FetchFailed, FetchTimeout, ImageTooLarge, Overloa
 from deployments.ingress.download.body import STEP_BYTES
 from deployments.ingress.download.fetch import Fetcher
 from deployments.ingress.download.settings import FetchKnobs
+from deployments.ingress.uploads import ByteBudget
 
 from .internet import MAX_BYTES, NO_TRUST, PICTURE, PUBLIC, Internet, Respond, forever, head, ok
 
@@ -136,47 +137,42 @@ def test_a_caller_whose_own_deadline_comes_first_leaves_queue_and_socket_at_once
     asyncio.run(scenario())
 
 
-@dataclass
-class Budget:
-    """A small budget of bytes, as the service's own is."""
+class Recorded(ByteBudget):
+    """The service's own budget, which tells what has been asked of it."""
 
-    free: int
-    most_taken: int = 0
-    taken: list[int] = field(default_factory=list)
-    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.asked: list[int] = []
+        self.most_held = 0
 
-    def __post_init__(self) -> None:
-        self.total = self.free
-
-    async def take(self, count: int) -> None:
-        self.taken.append(count)
-        async with self.changed:
-            await self.changed.wait_for(lambda: self.free >= count)
-            self.free -= count
-        self.most_taken = max(self.most_taken, self.total - self.free)
-
-    def give_back(self, count: int) -> None:
-        self.free += count
+    @asynccontextmanager
+    async def hold(self, size: int) -> AsyncIterator[None]:
+        self.asked.append(size)
+        async with super().hold(size):
+            self.most_held = max(self.most_held, self.held)
+            yield
 
 
 @pytest.mark.parametrize(
     ("answer", "steps"),
     [
-        pytest.param(ok(b"a" * 3_000_000), [3_000_000], id="announced"),
+        pytest.param(ok(b"a" * 1_000), [1_000], id="small"),
+        pytest.param(ok(b"a" * 3_000_000), [STEP_BYTES, STEP_BYTES, 3_000_000 - 2 * STEP_BYTES], id="announced"),
         pytest.param(head(200) + b"a" * 3_000_000, [STEP_BYTES] * 3, id="not announced"),
         pytest.param(head(200, "Transfer-Encoding: chunked") + b"4\r\nabcd\r\n0\r\n\r\n", [STEP_BYTES], id="chunked"),
+        pytest.param(head(200, "Content-Length: 2", "Transfer-Encoding: chunked") + b"4\r\nabcd\r\n0\r\n\r\n", [2, STEP_BYTES], id="both"),
         pytest.param(ok(b""), [], id="empty"),
     ],
-)
-def test_what_a_body_takes_of_the_budget(answer: bytes, steps: list[int]) -> None:
+)  # fmt: skip
+def test_what_a_body_holds_of_the_budget(answer: bytes, steps: list[int]) -> None:
     net = internet()
 
     async def scenario() -> None:
-        budget = Budget(10_000_000)
+        budget = Recorded(10_000_000)
         async with net.site(answer):
-            body = await Fetcher(net.resolve, net, NO_TRUST, budget).fetch(QUICK, FetchKnobs(), 5_000_000)
-        assert budget.taken == steps
-        assert budget.free == budget.total - len(body)
+            await Fetcher(net.resolve, net, NO_TRUST, budget).fetch(QUICK, FetchKnobs(), 5_000_000)
+        assert budget.asked == steps
+        assert (budget.most_held, budget.held) == (sum(steps), 0)
 
     asyncio.run(scenario())
 
@@ -193,29 +189,47 @@ def test_a_download_that_fails_gives_all_bytes_back(respond: Respond | bytes, er
     net = internet()
 
     async def scenario() -> None:
-        budget = Budget(10_000_000)
+        budget = Recorded(10_000_000)
         async with net.site(respond):
             with pytest.raises(error):
                 await Fetcher(net.resolve, net, NO_TRUST, budget).fetch(QUICK, FetchKnobs(timeout_s=0.5), 2_000_000)
-        assert budget.most_taken > 0
-        assert budget.free == budget.total
+        assert budget.most_held > 0
+        assert budget.held == 0
 
     asyncio.run(scenario())
 
 
-def test_downloads_never_take_more_than_the_budget_and_whoever_waits_in_vain_is_told_that_we_are_busy() -> None:
+def test_whoever_waits_in_vain_for_memory_is_told_that_we_are_busy() -> None:
     net = internet()
 
     async def scenario() -> None:
-        budget = Budget(200_000)
+        budget = Recorded(200_000)
         async with net.site(DRIP, SLOW), net.site(ok(b"a" * 150_000)):
             fetcher = Fetcher(net.resolve, net, NO_TRUST, budget)
             holder = asyncio.create_task(fetcher.fetch("http://slow.example.com/", FetchKnobs(), MAX_BYTES * 2))
-            await until(lambda: budget.most_taken == 90_000)
-            with pytest.raises(Overloaded):
+            await until(lambda: budget.held == 90_000)
+            with pytest.raises(Overloaded, match="too many pictures are being downloaded"):
                 await fetcher.fetch(QUICK, FetchKnobs(timeout_s=0.3), MAX_BYTES * 2)
             await gone([holder])
             assert len(await fetcher.fetch(QUICK, FetchKnobs(), MAX_BYTES * 2)) == 150_000
-        assert budget.most_taken == 150_000
+        assert budget.most_held == 150_000
+
+    asyncio.run(scenario())
+
+
+def test_a_host_that_announces_much_and_sends_little_holds_little() -> None:
+    net = internet()
+
+    async def scenario() -> None:
+        budget = Recorded(40 * STEP_BYTES)
+        async with net.site(forever(head(200, "Content-Length: 20000000"), b"a", 0.02), SLOW):
+            fetcher = Fetcher(net.resolve, net, NO_TRUST, budget)
+            slow = [
+                asyncio.create_task(fetcher.fetch("http://slow.example.com/", FetchKnobs(), 20_000_000))
+                for _ in range(64)
+            ]
+            await until(lambda: len(budget.asked) == 16)
+            await gone(slow)
+        assert budget.most_held == 16 * STEP_BYTES
 
     asyncio.run(scenario())
