@@ -20,6 +20,7 @@ from deployments.ingress.http.app import create_app
 from deployments.ingress.pipeline import Pipeline
 from deployments.ingress.records import MemoryRecords
 from deployments.ingress.settings import CacheSettings, IngressKnobs, IngressSettings
+from deployments.ingress.uploads import ByteBudget
 from deployments.knobs import LiveKnobs
 
 logger = logging.getLogger("ray.serve")
@@ -37,10 +38,11 @@ class Ingress:
         safety: tuple[str, ...],
     ) -> None:
         self._knobs = LiveKnobs("Ingress", IngressKnobs)
+        self._downloads = ByteBudget(0)  # apart from the pipeline's: bodies half arrived must not wait for one another
         self._pipeline = Pipeline(
             RemotePreprocessor(preprocessor),
             RemoteModel(model),
-            Fetcher(),
+            Fetcher(budget=self._downloads),
             MemoryRecords(settings.records),
             model_name,
             answer_cache(settings.cache),
@@ -54,6 +56,7 @@ class Ingress:
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         self._knobs.take(user_config)
         self._pipeline.knobs, self._pipeline.rejected = self._knobs.present, self._knobs.rejected
+        self._downloads.limit = self._knobs.present.picture_memory_mb * 2**20
 
 
 def answer_cache(settings: CacheSettings) -> AnswerCache | None:
