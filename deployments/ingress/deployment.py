@@ -22,6 +22,7 @@ from deployments.ingress.records import MemoryRecords
 from deployments.ingress.settings import CacheSettings, IngressKnobs, IngressSettings
 from deployments.ingress.uploads import ByteBudget
 from deployments.knobs import LiveKnobs
+from deployments.malloc import give_back_freed_memory
 
 logger = logging.getLogger("ray.serve")
 
@@ -37,6 +38,7 @@ class Ingress:
         model_name: str,
         safety: tuple[str, ...],
     ) -> None:
+        give_back_freed_memory()
         self._knobs = LiveKnobs("Ingress", IngressKnobs)
         self._downloads = ByteBudget(0)  # apart from the pipeline's: bodies half arrived must not wait for one another
         self._pipeline = Pipeline(

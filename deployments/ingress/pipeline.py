@@ -24,7 +24,8 @@ from deployments.ingress.answers.cache import AnswerCache
 from deployments.ingress.ports import Downloader, Model, Preprocessor
 from deployments.ingress.records import Record, RecordStore, Timing
 from deployments.ingress.settings import IngressKnobs
-from deployments.ingress.uploads import ByteBudget, Upload
+from deployments.ingress.trimming import Trimmer
+from deployments.ingress.uploads import SPOOL_BYTES, ByteBudget, Upload
 from deployments.ingress.watch import ModelWatch, PreprocessorWatch
 
 logger = logging.getLogger("ray.serve")
@@ -101,7 +102,7 @@ class Pipeline:
         self.watch, self.preprocessor_watch = ModelWatch(model, clock), PreprocessorWatch(preprocessor, clock)
         self._preprocessor, self._downloader, self._clock = preprocessor, downloader, clock
         self._answers = Answers(model, self.watch, cache)
-        self._memory = ByteBudget(0)
+        self._memory, self._trimmer = ByteBudget(0), Trimmer()
 
     async def ask(self, ask: Ask) -> Reply:
         """The answer, or under overload the holding reply. Raises TuwenError; either way the record is kept."""
@@ -155,6 +156,8 @@ class Pipeline:
             for upload in (ask.image, work.image):
                 if isinstance(upload, Upload):
                     upload.close()
+                    if upload.size > SPOOL_BYTES:
+                        self._trimmer.ask()
 
     async def _within_deadline(self, ask: Ask, deadline: float, work: "_Work") -> None:
         async with self._time_left(deadline):

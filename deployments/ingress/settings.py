@@ -46,7 +46,7 @@ class IngressKnobs(BaseModel):
     body_grace_s: float = Field(5.0, gt=0, description="how long a body may stall before its rate counts")
     min_body_bytes_per_s: int = Field(1024, ge=1, description="a body that arrives more slowly is refused")
     slow_uploads_per_client: int = Field(
-        32, ge=0, description="bodies of one address that take longer than a second; 0: any number (a load balancer's)"
+        32, ge=0, description="bodies of one address below 64 kB/s at a time; 0: any number (a load balancer's)"
     )
     picture_memory_mb: int = Field(128, ge=1, description="pictures in memory on their way; the others wait on disk")
     max_question_chars: int = Field(2_000, ge=1)

@@ -15,8 +15,8 @@ from deployments.ingress.settings import IngressKnobs
 
 FORM_OVERHEAD_BYTES = 64 * 1024
 """What a multipart body or JSON envelope may add to the picture itself."""
-SLOW_AFTER_S = 1.0
-"""A body that takes longer counts as slow: its client may have a number of those and no more."""
+SLOW_AFTER_S, SLOW_BYTES_PER_S = 1.0, 64 * 1024
+"""From when on, and below which rate, a body counts as slow: its client may have a number of those and no more."""
 
 
 class BodyGuard:
@@ -112,18 +112,21 @@ class _Body:
     def _patience_s(self) -> float:
         """Until when nothing need arrive."""
         late_at = self._late_at() - self.clock()
-        slow_at = late_at if self._is_slow else self._began + SLOW_AFTER_S - self.clock()
-        return max(0.0, min(late_at, slow_at))
+        return max(0.0, late_at if self._is_slow else min(late_at, self._slow_at() - self.clock()))
 
     def _late_at(self) -> float:
         """When the bytes so far are too few, or the request's deadline passes."""
         paced = self.knobs.body_grace_s + self._arrived / self.knobs.min_body_bytes_per_s
         return self._began + min(paced, self.knobs.request_timeout_s)
 
+    def _slow_at(self) -> float:
+        """When the bytes so far make it a slow one."""
+        return self._began + SLOW_AFTER_S + self._arrived / SLOW_BYTES_PER_S
+
     def _judge(self) -> None:
         if self.clock() >= self._late_at():
             raise self._refused(BodyTooSlow("the request's body arrives too slowly: send it again, or a smaller one"))
-        if not self._is_slow and self.clock() >= self._began + SLOW_AFTER_S:
+        if not self._is_slow and self.clock() >= self._slow_at():
             most = self.knobs.slow_uploads_per_client
             if most and self.slow[self.client] >= most:
                 wait_s = self.knobs.retry_after_s
