@@ -162,7 +162,11 @@ def live() -> Iterator[LiveService]:
         include_dashboard=False,
         namespace="serve",
     )
-    serve.start(proxy_location="HeadOnly", http_options=config["http_options"])
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options=config["http_options"],
+        controller_options=config["controller_options"],
+    )
     service = LiveService(f"http://127.0.0.1:{port}", config)
     service.restore()
     yield service

@@ -117,10 +117,12 @@ class Service:
         self.pipeline.knobs = self.pipeline.knobs.model_copy(update=changed)
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Service:
+@pytest.fixture(params=["", "/tuwen"], ids=["at-the-root", "under-a-prefix"])
+def service(request: pytest.FixtureRequest) -> Service:
+    """The application as Serve calls it, under its route prefix."""
     preprocessor, model, downloader = FakePreprocessor(), FakeModel(), FakeDownloader()
     pipeline = Pipeline(preprocessor, model, downloader, MemoryRecords(100), "tuwen-test")
     samples = Path(__file__).parents[3] / "demo" / "samples"
-    client = TestClient(create_app(pipeline, samples), base_url="http://localhost", raise_server_exceptions=False)
+    app, prefix = create_app(pipeline, samples), request.param
+    client = TestClient(app, base_url=f"http://localhost{prefix}", root_path=prefix, raise_server_exceptions=False)
     return Service(client, pipeline, preprocessor, model, downloader)
