@@ -1,10 +1,12 @@
 """A checkpoint stored in NF4: it loads in a fraction of the time, and reads a fraction of the bytes."""
 
 from pathlib import Path
+from shutil import rmtree
 
 from deployments.model import quantizing
 from deployments.model.loading import load
-from deployments.model.settings import ModelSettings
+from deployments.model.probe import check_answers
+from deployments.model.settings import CheckpointError, ModelSettings
 from serve_app.graph import absolute
 
 
@@ -17,6 +19,11 @@ def quantize(checkpoint: str, folder: Path, revision: str | None = None) -> str:
         ModelSettings(checkpoint=absolute(checkpoint), revision=revision, quantization="nf4", dtype="bfloat16")
     )
     loaded.save(folder)
+    try:
+        check_answers(loaded)  # not before it is saved: the first forward repacks the weights
+    except CheckpointError:
+        rmtree(folder)
+        raise
     layers, found = len(quantizing.quantized(loaded.model)), quantizing.weight_bytes(loaded.model)
     small, kept, before = (size / 1e6 for size in (found["quantized"], found["kept"], loaded.parameters * 2))
     return (

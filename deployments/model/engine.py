@@ -81,7 +81,8 @@ class Engine(Protocol):
     """Runs requests on its own thread; never blocks the caller."""
 
     def submit(self, request: EngineRequest) -> Future[Generation]:
-        """The generation to come; fails with DeadlineExceeded when the deadline passes first.
+        """The generation to come; fails with DeadlineExceeded when the deadline passes first,
+        with Unavailable when the engine ends or its device fails, with Overloaded when memory is short.
 
         Raises QuestionTooLong, Overloaded when too many wait, Unavailable once closed.
 
@@ -98,5 +99,5 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop; requests not yet begun are cancelled."""
+        """Stop; requests not yet begun fail with Unavailable."""
         ...

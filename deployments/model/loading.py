@@ -1,5 +1,7 @@
 """Load a checkpoint: device, dtype and quantization from settings, and what came of it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -11,17 +13,29 @@ from transformers import (
     AutoImageProcessor,
     AutoModelForImageTextToText,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
+from deployments.checkpoints import in_short
 from deployments.contract import CELL
-from deployments.model import quantizing
+from deployments.model import quantizing, soundness
+from deployments.model.checkpoint import (
+    CONFIG,
+    GENERATION,
+    PROCESSORS,
+    TEMPLATE,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    check_family,
+    inspect,
+    local_folder,
+)
+from deployments.model.faults import is_device_fault, is_out_of_memory
 from deployments.model.pixels import PatchLayout
+from deployments.model.prompt import IMAGE_TOKEN, PromptWriter
 from deployments.model.settings import CheckpointError, Device, Dtype, ModelSettings, Quantization
-
-FAMILIES = ("glm4v", "glm46v")
-"""Values of ``config.model_type`` that this package knows how to prompt and embed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,37 +74,116 @@ class Loaded:
             part.save_pretrained(folder)
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a checkpoint comes from: its ``folder``, or None and a repository on the hub."""
+
+    checkpoint: str
+    folder: Path | None
+    revision: str | None
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        return {"revision": self.revision, "local_files_only": self.folder is not None}
+
+
 def load(settings: ModelSettings) -> Loaded:
-    """Load what ``settings`` name. Raises CheckpointError with what to do about it."""
+    """Load what ``settings`` name. Raises CheckpointError with the file and what to do about it."""
+    inspect(settings.checkpoint)
+    folder = local_folder(settings.checkpoint)
+    source = _Source(str(folder or settings.checkpoint), folder, settings.revision)
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
-    checkpoint = _existing(settings.checkpoint)
-    keywords: dict[str, Any] = {"revision": settings.revision, "local_files_only": Path(checkpoint).is_dir()}
-    try:
-        config = AutoConfig.from_pretrained(checkpoint, **keywords)
-        _check_family(config.model_type, checkpoint)
-        quantizing.check_stored(config, settings.quantization, checkpoint)
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint, **keywords)
-        processor = AutoImageProcessor.from_pretrained(checkpoint, backend="pil", **keywords)
-        if settings.quantization == "nf4" and not quantizing.stored(config):
-            keywords["quantization_config"] = quantizing.recipe(dtype)  # one of None would undo a stored one
-        model, report = AutoModelForImageTextToText.from_pretrained(
-            checkpoint, dtype=dtype, device_map={"": device}, output_loading_info=True, **keywords
-        )
-    except (OSError, ValueError, ImportError, KeyError) as fault:
-        raise CheckpointError(f"cannot load checkpoint {settings.checkpoint}: {fault}") from fault
-    _check_complete(report, checkpoint)
-    quantizing.finish(model, dtype)
-    return Loaded(
-        model=model.eval(),
+    config = _config(source, settings.quantization)
+    tokenizer, processor = _tokenizer(source), _processor(source)
+    model = _model(source, config, settings.quantization, device, dtype)
+    with reading(GENERATION, source.checkpoint):
+        eos_token_ids = _eos_token_ids(model)
+    loaded = Loaded(
+        model=model,
         tokenizer=tokenizer,
         processor=processor,
         layout=_layout(processor),
-        eos_token_ids=_eos_token_ids(model),
+        eos_token_ids=eos_token_ids,
         device=device,
         dtype=dtype,
         quantization=settings.quantization,
     )
+    with reading(f"{TEMPLATE} and {TOKENIZER}", source.checkpoint):
+        _check_prompts(loaded)
+    return loaded
+
+
+def _config(source: _Source, quantization: Quantization) -> PreTrainedConfig:
+    with reading(CONFIG, source.checkpoint):
+        config = AutoConfig.from_pretrained(source.checkpoint, **source.keywords)
+        check_family(config.model_type, source.checkpoint)
+        quantizing.check_stored(config, quantization, source.checkpoint)
+        if source.folder is not None:
+            soundness.check_size(config, source.checkpoint, source.folder)
+    return config
+
+
+def _tokenizer(source: _Source) -> PreTrainedTokenizerBase:
+    with reading(f"{TOKENIZER} and {TOKENIZER_CONFIG}", source.checkpoint):
+        return AutoTokenizer.from_pretrained(source.checkpoint, **source.keywords)
+
+
+def _processor(source: _Source) -> Any:
+    with reading(PROCESSORS[0], source.checkpoint):
+        processor = AutoImageProcessor.from_pretrained(source.checkpoint, backend="pil", **source.keywords)
+        _layout(processor)
+        return processor
+
+
+def _model(
+    source: _Source, config: PreTrainedConfig, quantization: Quantization, device: torch.device, dtype: torch.dtype
+) -> PreTrainedModel:
+    """In evaluation mode, all its weights there and all of them numbers."""
+    keywords = source.keywords
+    if quantization == "nf4" and not quantizing.stored(config):
+        keywords["quantization_config"] = quantizing.recipe(dtype)  # one of None would undo a stored one
+    with reading(f"weights by {CONFIG}", source.checkpoint):
+        model, report = AutoModelForImageTextToText.from_pretrained(
+            source.checkpoint,
+            dtype=dtype,
+            device_map={"": device},
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told by the report, with their shapes
+            **keywords,
+        )
+        soundness.check_complete(report, source.checkpoint)
+        quantizing.finish(model, dtype)
+        soundness.check_values(model, source.checkpoint)
+    return model.eval()
+
+
+AS_PUBLISHED = "Take all files of the checkpoint as they were published, and download again what was changed"
+OF_THE_HUB = (
+    "It was taken for the name of a repository on the Hugging Face hub: a folder begins with / or ./, and a repository "
+    "has to be within reach or in this node's cache"
+)
+
+
+@contextmanager
+def reading(part: str, checkpoint: str) -> Iterator[None]:
+    """Libraries fail in many ways on files that are not what they should be: each becomes one error that names them."""
+    try:
+        yield
+    except CheckpointError as fault:
+        if checkpoint in str(fault):
+            raise
+        raise CheckpointError(f"checkpoint {checkpoint}, {part}: {fault}. {AS_PUBLISHED}") from fault
+    except BaseException as fault:  # the panics of tokenizers are no Exceptions
+        if is_device_fault(fault) or isinstance(fault, KeyboardInterrupt | SystemExit):
+            raise
+        if is_out_of_memory(fault):
+            raise CheckpointError(
+                f"checkpoint {checkpoint} does not fit into memory: {in_short(fault)}. Set args.model.quantization: "
+                "nf4, or give the replica more memory"
+            ) from fault
+        hint = OF_THE_HUB if local_folder(checkpoint) is None else AS_PUBLISHED
+        raise CheckpointError(f"cannot load {part} of checkpoint {checkpoint} ({in_short(fault)}). {hint}") from fault
 
 
 def resolve_device(wanted: Device) -> torch.device:
@@ -126,32 +219,6 @@ def gpu_memory_mb(device: torch.device) -> int:
     return int(torch.cuda.memory_reserved(device)) // 2**20 if device.type == "cuda" else 0
 
 
-def _existing(checkpoint: str) -> str:
-    """The folder, checked, or a hub repository's name as it is."""
-    if not checkpoint.startswith(("/", "./", "../", "~")):
-        return checkpoint
-    folder = Path(checkpoint).expanduser()
-    if not (folder / "config.json").is_file():
-        what = "has no config.json" if folder.is_dir() else "does not exist"
-        raise CheckpointError(
-            f"checkpoint folder {checkpoint} {what}: set args.model.checkpoint to a downloaded checkpoint's folder, "
-            "readable on every node, or to a repository on the Hugging Face hub"
-        )
-    return str(folder)
-
-
-def _check_family(model_type: str, checkpoint: str) -> None:
-    if model_type not in FAMILIES:
-        raise CheckpointError(f"checkpoint {checkpoint} is of type {model_type!r}; supported: {', '.join(FAMILIES)}")
-
-
-def _check_complete(report: dict[str, Any], checkpoint: str) -> None:
-    """Weights that are not there, or of another shape, would be random ones."""
-    wrong = sorted({str(key) for kind in ("missing_keys", "mismatched_keys") for key in report[kind]})
-    if wrong:
-        raise CheckpointError(f"checkpoint {checkpoint} lacks {len(wrong)} weights of its config, such as {wrong[0]}")
-
-
 def _layout(processor: Any) -> PatchLayout:
     layout = PatchLayout(
         patch_size=processor.patch_size,
@@ -175,4 +242,30 @@ def _eos_token_ids(model: PreTrainedModel) -> tuple[int, ...]:
         eos = model.config.get_text_config().eos_token_id
     if eos is None:
         raise CheckpointError("the checkpoint names no eos_token_id: add it to generation_config.json")
-    return tuple(eos) if isinstance(eos, list | tuple) else (int(eos),)
+    ids = tuple(int(token) for token in (eos if isinstance(eos, list | tuple) else (eos,)))
+    if not ids or not all(0 <= token < _vocabulary(model) for token in ids):
+        raise CheckpointError(f"eos_token_id {eos} names no tokens of the model: no answer would ever end there")
+    return ids
+
+
+def _vocabulary(model: PreTrainedModel) -> int:
+    """How many tokens the model embeds."""
+    return int(model.get_input_embeddings().num_embeddings)
+
+
+def _check_prompts(loaded: Loaded) -> None:
+    """Raises CheckpointError unless the template shows picture and question to the model, in tokens that it knows."""
+    highest = max(loaded.tokenizer.get_vocab().values())
+    if highest >= _vocabulary(loaded.model):
+        raise CheckpointError(
+            f"tokens go up to {highest}, and the weights embed {_vocabulary(loaded.model)}: they are of two models"
+        )
+    image_token_id = loaded.model.config.image_token_id
+    writer = PromptWriter(loaded.tokenizer, image_token_id)
+    asked, other = writer.write("1", [1]), writer.write("2", [1])
+    if asked.image_tokens != 1:
+        raise CheckpointError(
+            f"image_token_id {image_token_id} of {CONFIG} is not {IMAGE_TOKEN} of the tokenizer: they are of two models"
+        )
+    if asked.input_ids.tolist() == other.input_ids.tolist():
+        raise CheckpointError("the chat template leaves the question out")

@@ -81,6 +81,13 @@ def weight_bytes(model: PreTrainedModel) -> dict[str, int]:
     return {"quantized": total[True] + scales, "kept": total[False]}
 
 
+def scale(layer: nn.Module) -> torch.Tensor:
+    """The scales of a quantized layer's blocks, or their mean where they are quantized too: NaN if one of them is."""
+    state: Any = layer.weight.quant_state  # type: ignore[union-attr]
+    found: torch.Tensor = state.offset if state.nested else state.absmax
+    return found
+
+
 def _bytes_of_scales(weight: Any) -> int:
     state = weight.quant_state
     nested = [state.state2.absmax, state.state2.code] if state.nested else []

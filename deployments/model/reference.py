@@ -1,5 +1,6 @@
 """The reference engine: ``model.generate``, one request at a time. Simple and exact, the yardstick of faster ones."""
 
+import logging
 import threading
 import time
 from concurrent.futures import CancelledError, Future
@@ -10,11 +11,15 @@ from typing import Any
 import torch
 from transformers import GenerationMixin, StoppingCriteria, StoppingCriteriaList
 
-from deployments.contract import FinishReason, Level, Usage
-from deployments.errors import DeadlineExceeded, Unavailable
+from deployments.contract import FinishReason, Level, Pixels, Usage
+from deployments.errors import DeadlineExceeded
 from deployments.model.engine import Answering, Clock, EngineRequest, Generation
+from deployments.model.health import Health, ending
 from deployments.model.loading import Loaded
 from deployments.model.pixels import patchify
+from deployments.model.prompt import Prompt
+
+logger = logging.getLogger("ray.serve")
 
 _Job = tuple[EngineRequest, Answering, float]
 
@@ -38,35 +43,40 @@ class ReferenceEngine:
         # GLM's own version gives the beams of a request with several pictures each other's (transformers 5.23).
         loaded.model._expand_multimodal_outputs = MethodType(GenerationMixin._expand_multimodal_outputs, loaded.model)
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self.health = Health(loaded.device)
         self._running = False
+        self._gate = threading.Lock()  # nothing comes in once the engine has begun to end
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="reference-engine", daemon=True)
         self._thread.start()
 
     def submit(self, request: EngineRequest) -> Future[Generation]:
-        if self._closed:
-            raise Unavailable("this replica is ending: ask again")
         future = Answering()
-        self._queue.put((request, future, time.perf_counter()))
+        with self._gate:
+            if self._closed:
+                raise ending()
+            self._queue.put((request, future, time.perf_counter()))
         return future
 
     def load(self) -> tuple[int, int]:
         return int(self._running), self._queue.qsize()
 
     def check(self) -> None:
+        self.health.check()
         if not self._thread.is_alive():
             raise RuntimeError("the engine's thread has died")
 
     def close(self) -> None:
-        """Finish the running request, cancel the waiting ones."""
-        self._closed = True
-        self._queue.put(None)
+        """Finish the running request, refuse the waiting ones."""
+        with self._gate:
+            self._closed = True
+            self._queue.put(None)
         self._thread.join(timeout=60)
 
     def _work(self) -> None:
         while (job := self._queue.get()) is not None:
             if self._closed:
-                job[1].cancel()
+                job[1].resolve(ending())
             else:
                 self._run(*job)
 
@@ -77,25 +87,29 @@ class ReferenceEngine:
         try:
             if self._clock() >= request.deadline:
                 raise DeadlineExceeded("the request waited past its deadline: ask again, or allow it more time")
-            future.resolve(self._generate(request, future, arrived))
+            generation = self._generate(request, future, arrived)
+            self.health.answered()
+            future.resolve(generation)
         except BaseException as fault:
-            future.resolve(fault)
+            future.resolve(self._failed(fault))
         finally:
             self._running = False
+
+    def _failed(self, fault: BaseException) -> BaseException:
+        """What to tell whoever asked. After the device has failed nothing is begun any more."""
+        told = self.health.failed(fault)
+        if self.health.ended_by is not None:
+            logger.error("the reference engine ends", exc_info=fault)
+            with self._gate:
+                self._closed = True
+        return told
 
     @torch.inference_mode()
     def _generate(self, request: EngineRequest, future: Answering, arrived: float) -> Generation:
         began = time.perf_counter()
         loaded, decoding, prompt = self._loaded, request.decoding, request.prompt
-        inputs: dict[str, Any] = {
-            "input_ids": prompt.input_ids.to(loaded.device),
-            "attention_mask": torch.ones_like(prompt.input_ids, device=loaded.device),
-        }
-        if request.pictures:
-            inputs["mm_token_type_ids"] = prompt.mm_token_type_ids.to(loaded.device)
-            inputs["pixel_values"], inputs["image_grid_thw"] = patchify(request.pictures, loaded.layout, loaded.device)
         output = loaded.model.generate(
-            **inputs,
+            **inputs_of(loaded, prompt, request.pictures),
             max_new_tokens=decoding.max_new_tokens,
             do_sample=False,
             num_beams=decoding.beam_width,
@@ -121,6 +135,18 @@ class ReferenceEngine:
             queue_ms=(began - arrived) * 1e3,
             generate_ms=(time.perf_counter() - began) * 1e3,
         )
+
+
+def inputs_of(loaded: Loaded, prompt: Prompt, pictures: tuple[Pixels, ...]) -> dict[str, torch.Tensor]:
+    """What the model of transformers takes, on its device."""
+    inputs = {
+        "input_ids": prompt.input_ids.to(loaded.device),
+        "attention_mask": torch.ones_like(prompt.input_ids, device=loaded.device),
+    }
+    if pictures:
+        inputs["mm_token_type_ids"] = prompt.mm_token_type_ids.to(loaded.device)
+        inputs["pixel_values"], inputs["image_grid_thw"] = patchify(pictures, loaded.layout, loaded.device)
+    return inputs
 
 
 def _until_end(token_ids: list[int], eos_token_ids: tuple[int, ...]) -> tuple[tuple[int, ...], FinishReason]:

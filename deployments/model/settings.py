@@ -4,13 +4,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from deployments.checkpoints import CheckpointError as CheckpointError
+
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "bfloat16", "float32"]
 Quantization = Literal["none", "nf4"]
-
-
-class CheckpointError(Exception):
-    """The checkpoint cannot be served as the settings ask; the message says which one, why, and what to do."""
 
 
 class RowSettings(BaseModel):

@@ -26,6 +26,7 @@ from deployments.model.engine import Clock, Decoding, Engine, EngineRequest, Gen
 from deployments.model.family import Glm
 from deployments.model.loading import Loaded, banner, gpu_memory_mb, load, resolve_device
 from deployments.model.pixels import token_count
+from deployments.model.probe import BLANK, QUESTION, probes
 from deployments.model.prompt import PromptWriter
 from deployments.model.reference import ReferenceEngine
 from deployments.model.rows.engine import RowEngine
@@ -115,9 +116,14 @@ class VisionModel:
         return replace(generation, text=clean(generation.text))
 
     def warm_up(self) -> None:
-        """Answer once, so that the first caller does not pay for lazy initialisation."""
-        blank = np.full((112, 112, 3), 255, np.uint8)
-        self.submit((blank,), "?", max_new_tokens=2).result()
+        """Answer once each way, so that the first caller does not pay for lazy initialisation.
+
+        Raises CheckpointError when the answers are none, or not those of the model itself.
+        """
+        for asked in probes(self.loaded):
+            request = EngineRequest(asked.prompt, asked.pictures, Decoding(max_new_tokens=2))
+            asked.check(self.engine.submit(request).result().token_ids, self.loaded.eos_token_ids)
+        self.submit((BLANK,), QUESTION, max_new_tokens=2).result()
 
     def info(self) -> ModelInfo:
         return ModelInfo(

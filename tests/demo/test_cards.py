@@ -232,9 +232,9 @@ def reshape_tensor(folder):
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (shutil.rmtree, "cannot read"),
-        (drop_weights, "cannot read"),
-        (drop_config, "cannot read"),
+        (shutil.rmtree, "config.json is missing"),
+        (drop_weights, "model.safetensors is missing"),
+        (drop_config, "config.json is missing"),
         (break_config, "holds no card classifier"),
         (break_weights, "holds no card classifier"),
         (change("labels", ["cat", "dog"]), "labels must be"),

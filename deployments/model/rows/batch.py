@@ -1,6 +1,7 @@
 """The requests that share the rows, and what one step does to them: who leaves, who comes, one token more for the rest.
 
-What goes wrong stays with its request: work on several that fails is done again for each by itself.
+What goes wrong stays with its request: work on several that fails is done again for each by itself. A device that fails
+is nobody's fault: it ends the step for all.
 """
 
 import logging
@@ -12,9 +13,11 @@ from collections.abc import Sequence as Ordered
 import torch
 
 from deployments.contract import Level, Usage
-from deployments.errors import DeadlineExceeded, Overloaded
+from deployments.errors import DeadlineExceeded
 from deployments.model.engine import Clock, Generation
 from deployments.model.family import Family
+from deployments.model.faults import is_device_fault, is_out_of_memory
+from deployments.model.health import Health, ending
 from deployments.model.loading import Loaded
 from deployments.model.rows import decode
 from deployments.model.rows.beams import Beams, token_ids
@@ -35,7 +38,7 @@ Work = Callable[[Ordered[Sequence]], Proposals]
 class Batch:
     """``waiting`` have no rows yet, ``prefilling`` and ``decoding`` share them with the ``free`` ones.
 
-    ``memory_errors`` counts what ran out of memory, ``failures`` the requests that failed since the last answer.
+    ``memory_errors`` counts what ran out of memory.
     """
 
     def __init__(self, loaded: Loaded, family: Family, settings: RowSettings, clock: Clock) -> None:
@@ -53,20 +56,23 @@ class Batch:
         self.prefilling: list[Sequence] = []
         self.decoding: list[Sequence] = []
         self.free = list(range(settings.rows))
-        self.memory_errors = self.failures = 0
+        self.memory_errors = 0
+        self.health = Health(loaded.device)
 
     def load(self) -> tuple[int, int]:
         """(running, waiting) requests."""
         return len(self.prefilling) + len(self.decoding), len(self.waiting)
 
     def step(self) -> None:
+        """Raises what the device fails with."""
         self._drop_abandoned()
         self._make_room()
         self._extend(self._prefill() | self._decode())
 
-    def cancel_waiting(self) -> None:
+    def refuse_waiting(self) -> None:
+        """Nobody of them has asked for an end: another replica answers them."""
         while self.waiting:
-            self.waiting.popleft().future.cancel()
+            self.waiting.popleft().future.resolve(ending())
 
     def fail_all(self, fault: BaseException) -> None:
         for sequence in (*self.waiting, *self.prefilling, *self.decoding):
@@ -167,7 +173,7 @@ class Batch:
         stopped = bool(ids) and ids[-1] in self._loaded.eos_token_ids
         ids = ids[:-1] if stopped else ids
         self._release(sequence)
-        self.failures = 0
+        self.health.answered()
         sequence.future.resolve(
             Generation(
                 token_ids=ids,
@@ -193,12 +199,17 @@ class Batch:
         sequence.future.resolve(fault)
 
     def _isolated(self, work: Work, sequences: Ordered[Sequence]) -> Proposals:
-        """Do it for all of them together; if that fails, for each by itself, so that only the guilty one fails."""
+        """Do it for all of them together; if that fails, for each by itself, so that only the guilty one fails.
+
+        Raises what the device fails with: no request is guilty of it, and none can be tried again here.
+        """
         try:
             return work(sequences)
         except Exception as fault:
+            if is_device_fault(fault):
+                raise
             logger.warning("a step of %d requests failed, each is tried by itself: %r", len(sequences), fault)
-            if isinstance(fault, torch.OutOfMemoryError):
+            if is_out_of_memory(fault):
                 self._free_memory()
         proposals: Proposals = {}
         for sequence in list(sequences):
@@ -210,15 +221,16 @@ class Batch:
         try:
             try:
                 return work([sequence])
-            except torch.OutOfMemoryError:
+            except Exception as fault:
+                if not is_out_of_memory(fault):
+                    raise
                 self._free_memory()
                 self.collapse(sequence)
                 return work([sequence]) if sequence.rows else {}
-        except torch.OutOfMemoryError:
-            self._fail(sequence, Overloaded("the model is out of memory: send a smaller picture, or try again later"))
         except Exception as fault:
-            self.failures += 1
-            self._fail(sequence, fault)
+            if is_device_fault(fault):
+                raise
+            self._fail(sequence, self.health.failed(fault))
         return {}
 
     def _free_memory(self) -> None:

@@ -1,5 +1,6 @@
 """The row engine: a thread that steps its batch for as long as anybody waits, and sleeps otherwise."""
 
+import logging
 import threading
 import time
 from concurrent.futures import Future
@@ -9,18 +10,19 @@ from queue import Empty, SimpleQueue
 
 import torch
 
-from deployments.errors import Overloaded, QuestionTooLong, Unavailable
+from deployments.errors import Overloaded, QuestionTooLong
 from deployments.model.engine import Answering, Clock, EngineRequest, Generation
 from deployments.model.family import Family, Glm
+from deployments.model.health import ended, ending
 from deployments.model.loading import Loaded
 from deployments.model.rows.batch import Batch
 from deployments.model.rows.beams import Greedy
 from deployments.model.rows.sequence import Sequence
 from deployments.model.settings import RowSettings
 
+logger = logging.getLogger("ray.serve")
+
 STUCK_AFTER_S = 60.0
-MOST_FAILURES = 5
-"""So many requests that failed one after the other, with no answer between them: the device is gone."""
 
 
 class RowEngine:
@@ -47,7 +49,7 @@ class RowEngine:
         sequence = begun(next(self._ids), request, self._loaded, self._settings)
         with self._gate:
             if self._closed:
-                raise Unavailable("this replica is ending: ask again")
+                raise ending()
             if not any(self.load()):
                 self._beat = time.monotonic()  # it has slept, and is not stuck
             if self.load()[1] >= self._settings.waiting:
@@ -60,15 +62,14 @@ class RowEngine:
         return running, waiting + self._inbox.qsize()
 
     def check(self) -> None:
+        self.batch.health.check()
         if not self._thread.is_alive():
             raise RuntimeError("the engine's thread has died")
         if any(self.load()) and time.monotonic() - self._beat > STUCK_AFTER_S:
             raise RuntimeError(f"the engine has not finished a step for {STUCK_AFTER_S:.0f} s")
-        if self.batch.failures >= MOST_FAILURES:
-            raise RuntimeError(f"{self.batch.failures} requests have failed one after the other")
 
     def close(self) -> None:
-        """Finish what has rows, cancel what waits."""
+        """Finish what has rows, refuse what waits."""
         with self._gate:
             self._closed = True
             self._inbox.put(None)
@@ -80,18 +81,19 @@ class RowEngine:
             while self._take_in():
                 self._beat = time.monotonic()
                 self.batch.step()
-        except BaseException:
-            self._end()
-            raise
+        except BaseException as fault:
+            logger.error("the row engine ends", exc_info=fault)
+            self._end(fault)
 
-    def _end(self) -> None:
+    def _end(self, fault: BaseException) -> None:
         """Fail what is here, in a way that has it asked again elsewhere."""
+        self.batch.health.ended_by = fault
         with self._gate:
             self._closed = True
         while not self._inbox.empty():
             if (sequence := self._inbox.get()) is not None:
                 self.batch.waiting.append(sequence)
-        self.batch.fail_all(Unavailable("the engine has ended: ask again"))
+        self.batch.fail_all(ended())
 
     def _take_in(self) -> bool:
         """Hand what has arrived to the batch, waiting while there is nothing to do. False when closed and done."""
@@ -103,7 +105,7 @@ class RowEngine:
                     self.batch.waiting.append(sequence)
         except Empty:
             if self._closed:
-                self.batch.cancel_waiting()
+                self.batch.refuse_waiting()
             return any(self.batch.load()) or not self._closed
 
 

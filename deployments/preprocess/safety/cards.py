@@ -3,7 +3,6 @@
 The network is trained by ``demo.cards.train``; what it has seen are drawn pictures (``demo/cards``).
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from deployments.checkpoints import CheckpointError, read_header, read_json
 from deployments.contract import Pixels
 from deployments.preprocess.safety.check import Subject
 
@@ -83,19 +83,22 @@ class CardClassifier:
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
-        """The classifier of a folder with its config and weights. Raises ValueError with what to do."""
+        """The classifier of a folder with its config and weights. Raises CheckpointError with what to do."""
         folder = Path(folder)
         try:
-            config = CardConfig.model_validate(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+            config = CardConfig.model_validate(read_json(folder / CONFIG))
+            read_header(folder / WEIGHTS)
             tensors = load_file(folder / WEIGHTS)
-        except OSError as fault:
-            raise ValueError(f"cannot read the card classifier in {folder} ({fault}): {RETRAIN}") from fault
-        except (json.JSONDecodeError, UnicodeDecodeError, ValidationError, SafetensorError) as fault:
-            raise ValueError(f"{folder} holds no card classifier ({fault}): {RETRAIN}") from fault
+        except (CheckpointError, ValidationError, SafetensorError, TypeError, KeyError) as fault:
+            raise CheckpointError(f"{folder} holds no card classifier ({fault}): {RETRAIN}") from fault
         found = {name: tensor.shape for name, tensor in tensors.items()}
         if found != config.shapes():
             odd = sorted(name for name, _ in found.items() ^ config.shapes().items())
-            raise ValueError(f"{folder}: {WEIGHTS} does not fit {CONFIG} at {', '.join(dict.fromkeys(odd))}: {RETRAIN}")
+            raise CheckpointError(
+                f"{folder}: {WEIGHTS} does not fit {CONFIG} at {', '.join(dict.fromkeys(odd))}: {RETRAIN}"
+            )
+        if odd := [name for name, tensor in tensors.items() if not np.isfinite(tensor).all()]:
+            raise CheckpointError(f"{folder}: {WEIGHTS} holds NaN or infinity in {', '.join(odd)}: {RETRAIN}")
         weights = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
         kernels = tuple(
             (_matrix(weights[f"convolutions.{at}.weight"]), weights[f"convolutions.{at}.bias"], layer.stride)

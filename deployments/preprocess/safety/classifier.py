@@ -9,6 +9,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from deployments.preprocess.safety.check import Subject
+from deployments.preprocess.safety.loading import check_scores, check_weights, loading
 
 
 class Classifier:
@@ -21,17 +22,19 @@ class Classifier:
 
     @classmethod
     def load(cls, folder: str) -> "Classifier":
-        """Raises ValueError when the folder holds no such checkpoint."""
-        try:
+        """Raises CheckpointError when the folder holds no such checkpoint."""
+        with loading(folder, "image classification"):
             model, told = AutoModelForImageClassification.from_pretrained(
-                folder, local_files_only=Path(folder).exists(), dtype=torch.float32, output_loading_info=True
+                folder,
+                local_files_only=Path(folder).exists(),
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # told
             )
-            processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
-        except (OSError, ValueError, KeyError) as fault:
-            raise ValueError(f"{folder} is no image classification checkpoint: {fault}") from fault
-        if told["missing_keys"] or told["mismatched_keys"]:
-            raise ValueError(f"{folder} lacks weights for an image classifier: {sorted(told['missing_keys'])[:3]}")
-        return cls(model.eval(), processor)
+            check_weights(model, told)
+            check = cls(model.eval(), AutoImageProcessor.from_pretrained(folder, backend="pil"))
+            check_scores(check)
+        return check
 
     @torch.inference_mode()
     def scores(self, subject: Subject) -> Mapping[str, float]:

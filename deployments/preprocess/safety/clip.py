@@ -9,6 +9,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
 from deployments.preprocess.safety.check import Subject
+from deployments.preprocess.safety.loading import check_scores, check_weights, loading
 from deployments.preprocess.safety.settings import ClipSettings
 
 
@@ -25,19 +26,22 @@ class Clip:
 
     @classmethod
     def load(cls, settings: ClipSettings) -> "Clip":
-        """Raises ValueError when the folder holds no CLIP checkpoint."""
+        """Raises CheckpointError when the folder holds no CLIP checkpoint."""
         folder = settings.folder
-        try:
+        with loading(folder, "CLIP"):
             model, told = CLIPModel.from_pretrained(
-                folder, local_files_only=Path(folder).exists(), dtype=torch.float32, output_loading_info=True
+                folder,
+                local_files_only=Path(folder).exists(),
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # told
             )
+            check_weights(model, told)
             processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
             tokenizer = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError, KeyError) as fault:
-            raise ValueError(f"{folder} is no CLIP checkpoint: {fault}") from fault
-        if told["missing_keys"] or told["mismatched_keys"]:
-            raise ValueError(f"{folder} lacks weights of CLIP: {sorted(told['missing_keys'])[:3]}")
-        return cls(model.eval(), processor, tokenizer, settings)
+            check = cls(model.eval(), processor, tokenizer, settings)
+            check_scores(check)
+        return check
 
     @torch.inference_mode()
     def scores(self, subject: Subject) -> Mapping[str, float]:

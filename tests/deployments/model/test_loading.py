@@ -141,5 +141,5 @@ def test_a_checkpoint_without_one_of_its_weights_is_not_filled_with_random_ones(
 
 def test_missing_weights_are_named(checkpoint, tmp_path):
     folder = broken(checkpoint, tmp_path, lambda folder: (folder / "model.safetensors").unlink())
-    with pytest.raises(CheckpointError, match="cannot load checkpoint"):
+    with pytest.raises(CheckpointError, match="holds no weights"):
         load(ModelSettings(checkpoint=str(folder)))
