@@ -130,7 +130,9 @@ class ModelInfo:
     """What a model replica serves with, for ``/healthz`` and ``/v1/models``.
 
     ``serving`` is a digest of everything but the level that an answer hangs on: weights, prompt, decode settings.
-    ``rejected`` says which knobs of its last config it could not read.
+    ``prompt_tokens`` is what picture and question may take together, ``tokens_per_char`` what a character takes at
+    worst, ``part_tokens`` what each part of a large picture takes besides its own visual tokens. ``rejected`` says
+    which knobs of its last config it could not read.
     """
 
     name: str
@@ -141,13 +143,21 @@ class ModelInfo:
     engine: str
     level: Level
     serving: str
+    prompt_tokens: int
+    tokens_per_char: int
+    part_tokens: int
     rejected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PreprocessInfo:
-    """What a preprocessor replica takes, for ``/healthz``, and which knobs of its last config it could not read."""
+    """What a preprocessor replica takes and makes of it, and which knobs of its last config it could not read.
+
+    ``overview_tokens`` are the visual tokens of a whole picture at most; it is shown in ``most_parts`` parts at most.
+    """
 
     formats: tuple[str, ...]
     max_pixels: int
+    overview_tokens: int
+    most_parts: int
     rejected: tuple[str, ...] = ()

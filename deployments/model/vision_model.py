@@ -22,6 +22,7 @@ from PIL import Image
 from deployments.contract import Level, ModelInfo, Pixels, Place
 from deployments.model import memory
 from deployments.model.answer_text import clean
+from deployments.model.capacity import Capacity, capacity
 from deployments.model.engine import Clock, Decoding, Engine, EngineRequest, Generation
 from deployments.model.family import Glm
 from deployments.model.loading import Loaded, banner, gpu_memory_mb, load, resolve_device
@@ -57,6 +58,7 @@ class VisionModel:
     def __init__(self, loaded: Loaded, settings: ModelSettings, knobs: ModelKnobs, clock: Clock = time.time) -> None:
         self.loaded, self.settings, self.knobs = loaded, settings, knobs
         self._weights = loaded.fingerprint()
+        self._room: tuple[ModelKnobs, Capacity] | None = None
         self.engine = ENGINES[settings.engine](loaded, settings, clock)
 
     @classmethod
@@ -126,6 +128,7 @@ class VisionModel:
         self.submit((BLANK,), QUESTION, max_new_tokens=2).result()
 
     def info(self) -> ModelInfo:
+        room = self._capacity(self.knobs)
         return ModelInfo(
             name=self.settings.name,
             device=str(self.loaded.device),
@@ -135,7 +138,18 @@ class VisionModel:
             engine=self.settings.engine,
             level=Level(self.knobs.level),
             serving=self.serving(self.knobs),
+            prompt_tokens=room.prompt_tokens,
+            tokens_per_char=room.tokens_per_char,
+            part_tokens=room.part_tokens,
         )
+
+    def _capacity(self, knobs: ModelKnobs) -> Capacity:
+        if self._room is None or self._room[0] is not knobs:
+            length = self.settings.rows.length
+            if self.settings.engine == "reference":
+                length = self.loaded.model.config.get_text_config().max_position_embeddings
+            self._room = knobs, capacity(self._writer(knobs), length)
+        return self._room[1]
 
     def serving(self, knobs: ModelKnobs) -> str:
         """A digest of what an answer hangs on but for picture, question and level: weights, prompt, search."""

@@ -29,7 +29,9 @@ class Preprocessor:
 
     def info(self) -> PreprocessInfo:
         knobs = self._knobs.present
-        return PreprocessInfo(knobs.formats, knobs.max_pixels, self._knobs.rejected)
+        return PreprocessInfo(
+            knobs.formats, knobs.max_pixels, knobs.overview_tokens, knobs.most_parts, self._knobs.rejected
+        )
 
     def prepare(self, data: bytes, level: Level = Level.FULL, deadline: float = float("inf")) -> Prepared | TuwenError:
         """Put the picture's tiles into the object store and return where; a picture's fault comes back as a value.

@@ -1,5 +1,6 @@
 """What the preprocessor is made of (a change rolls the replicas) and its limits (a change is live)."""
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -39,6 +40,16 @@ class PreprocessKnobs(BaseModel):
     decode_memory_mb: int = Field(1024, ge=64, description="memory that one file may take to decode")
     decode_timeout_s: float = Field(10.0, gt=0, description="a file that takes longer to decode is refused")
     safety: SafetyKnobs = SafetyKnobs()
+
+    @property
+    def overview_tokens(self) -> int:
+        """Visual tokens of a whole picture at most, which a square one takes."""
+        return max(self.longest_edge // CELL, math.ceil(math.sqrt(self.min_pixels) / CELL)) ** 2
+
+    @property
+    def most_parts(self) -> int:
+        """Of a picture: its overview, and tiles if there may be two."""
+        return 1 + (self.max_tiles if self.max_tiles > 1 else 0)
 
     @property
     def budget(self) -> TileBudget:

@@ -25,7 +25,7 @@ PREPARED = Prepared(
     source_size=(100, 100),
     preprocess_ms=3.0,
 )
-INFO = ModelInfo("tuwen-test", "cpu", "float32", "none", 1, "reference", Level.FULL, "serving")
+INFO = ModelInfo("tuwen-test", "cpu", "float32", "none", 1, "reference", Level.FULL, "serving", 9000, 4, 8)
 
 
 @dataclass
@@ -45,7 +45,7 @@ class FakePreprocessor:
         return replace(self.prepared, picture=sha256(data).hexdigest())
 
     async def info(self) -> PreprocessInfo:
-        return PreprocessInfo(("JPEG", "PNG"), 1_000_000)
+        return PreprocessInfo(("JPEG", "PNG"), 1_000_000, 324, 5)
 
 
 @dataclass
