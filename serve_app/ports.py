@@ -55,7 +55,7 @@ def demand_unshared(host: str, port: int) -> None:
 
 
 def demand_first() -> None:
-    """For any process of a running service: its proxies share a port with nobody who was there before. Raises PortTaken."""
+    """For any process of a running service: its proxies share no port with anybody older. Raises PortTaken."""
     session = session_of(os.getpid())
     _demand_nobody(there_before(holders(), session) if session else None)
 
