@@ -5,7 +5,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 venv=.venv
-done_mark=$venv/.installed # holds the folder that the installation was made in, which its scripts name
+done_mark=$venv/.installed
+PATH=$(printf %s "$PATH" | tr : '\n' | grep -vxF "$PWD/$venv/bin" | paste -sd: -) # it is not to be made from itself
 
 fits='
 import sys
@@ -49,7 +50,7 @@ demand_python() {
 # Why .venv cannot stay; nothing if it can.
 unfit() {
   if [ ! -f "$done_mark" ]; then echo 'its installation did not come to its end'
-  elif [ "$(cat "$done_mark")" != "$PWD" ]; then echo 'it was made in another folder'
+  elif ! grep -qF "$PWD/$venv" $venv/bin/activate; then echo 'it was made in another folder, which its scripts name'
   elif [ -z "$(version_of $venv/bin/python)" ]; then echo 'its interpreter has gone'
   elif [ -n "${PYTHON:-}" ] && [ "$(version_of "$PYTHON")" != "$(version_of $venv/bin/python)" ]; then
     echo "it has Python $(version_of $venv/bin/python), and PYTHON=$PYTHON is $(version_of "$PYTHON")"
@@ -80,4 +81,4 @@ if ! $venv/bin/python -m pip install --quiet --disable-pip-version-check --const
   exit 1
 fi
 rm -f "$venv/.before"
-echo "$PWD" >"$done_mark"
+touch "$done_mark"
