@@ -107,11 +107,22 @@ def owners(proc: Path = PROC) -> dict[int, Process]:
 
 
 def _sockets(entry: Path) -> list[int]:
-    try:
-        targets = [os.readlink(descriptor) for descriptor in (entry / "fd").iterdir()]
-    except OSError:
-        return []
+    targets = (_target(descriptor) for descriptor in _inside(entry / "fd"))
     return [int(target[8:-1]) for target in targets if target.startswith("socket:[")]
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:  # another user's, or the process has ended
+        return []
+
+
+def _target(descriptor: Path) -> str:
+    try:
+        return os.readlink(descriptor)
+    except OSError:  # closed since it was listed
+        return ""
 
 
 def ignores(pid: int, signal_number: int, proc: Path = PROC) -> bool:
