@@ -134,7 +134,7 @@ def bind_fault(host: str, port: int) -> str | None:
 
 def _sentence(host: str, port: int, fault: OSError) -> str:
     if fault.errno == errno.EADDRINUSE:
-        return f"port {port} is held by a process that cannot be seen from here: {WAY_OUT}"
+        return f"port {port} is held by a process that cannot be seen from here, or was a minute ago: {WAY_OUT}"
     if fault.errno == errno.EACCES:
         return f"port {port} is open to root only: set an http_options.port of 1024 or more in the config"
     return f"nothing can listen on {host}, port {port} ({fault.strerror or fault}): set http_options.host in the config"

@@ -82,6 +82,7 @@ def test_one_of_two_that_start_at_once_remains():
 @pytest.mark.parametrize("bound", ["127.0.0.1", "0.0.0.0"])
 def test_whoever_listens_is_named_and_a_port_just_left_is_free(bound, reuse):
     with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse:
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         server.bind((bound, 0))
