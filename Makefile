@@ -1,28 +1,27 @@
 # Tuwen: `make serve` runs the service, `make test` checks and tests it. Both install what they need into .venv first.
 
-PYTHON ?= python3.11
+# The interpreter: the newest of Python 3.11 to 3.13 on the PATH, or the one that PYTHON names.
+export PYTHON
 CONFIG ?= serve_config.yaml
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
 
-# Ray: no usage reports; its own interfaces (not the service's) ask for the token that it keeps in ~/.ray/auth_token.
+# Ray: no usage reports; its own interfaces (not the service's) ask for the token that it keeps in ~/.ray/auth_token;
+# a config that does not say so itself has its port looked at before the proxy listens.
 export RAY_USAGE_STATS_ENABLED ?= 0
 export RAY_AUTH_MODE ?= token
+export RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH ?= serve_app.proxy:before_listening
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: serve test check format install clean
 
-install: $(INSTALLED)
-
-$(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	touch $@
+install:
+	@scripts/install.sh
 
 serve: install
-	ray get-auth-token --generate >/dev/null
-	serve run $(CONFIG)
+	@python -m serve_app preflight "$(CONFIG)"
+	@ray get-auth-token --generate >/dev/null
+	serve run "$(CONFIG)"
 
 test: check
 	python -m pytest

@@ -1,54 +1,80 @@
-"""The command line: ``check`` a config, ``quantize`` a checkpoint, ``digest`` a picture, ``wait`` for a service, ask.
-
-One-line errors, telling exit codes.
+"""The command line: ``check`` a config, ``preflight`` this machine, ``quantize`` a checkpoint, ``digest`` a picture,
+``wait`` for a service, ``ask`` it. One-line errors, telling exit codes.
 """
 
 import argparse
+import errno
 import json
+import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
+from serve_app.exits import MEANINGS, CommandError, Exit
+from serve_app.files import read_file, read_text
+from serve_app.options import address, seconds, tokens
+
 URL = "http://127.0.0.1:8000"
-DASHBOARD = "http://127.0.0.1:8265"
-
-EXIT_CODES = """exit codes:
-  0  done: the config is valid, the checkpoint or the digest is made, the service is ready, the question is answered
-  1  refused: the config has problems, the checkpoint cannot be quantized, the picture is none, the deployment
-     failed, the service answered with an error
-  2  the command itself is wrong: an unknown option, a file that cannot be read
-  3  nobody answered in time
-"""
+LARGEST_CONFIG_BYTES = 16 * 1024**2
+LARGEST_PICTURE_BYTES = 1024**3
 
 
-class CommandError(Exception):
-    """Ends the command with one line on stderr and its exit code."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+def exit_codes() -> str:
+    """The table of exit codes, as ``--help`` shows it."""
+    rows = (f"{code:>3}  {meaning}" for code, meaning in MEANINGS.items())
+    return "exit codes:\n" + "\n".join(textwrap.fill(row, 110, subsequent_indent=" " * 5) for row in rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a letter shows its number
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            return run(arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OSError as fault:
+        return output_failed(fault)
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """The exit code of a command, with its fault, if any, told in one line."""
     options = parser().parse_args(arguments)
     try:
         exit_code: int = options.run(options)
         return exit_code
     except CommandError as error:
-        print(f"serve_app {options.command}: {error}", file=sys.stderr)
+        complain(f"serve_app {options.command}: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        return 130
+        return Exit.INTERRUPTED
+
+
+def complain(line: str) -> None:
+    if sys.stderr is not None:
+        print(line, file=sys.stderr)
+
+
+def output_failed(fault: OSError) -> int:
+    """The exit code where what a command prints cannot be written. What is left of it goes nowhere, quietly."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if fault.errno in (errno.EPIPE, errno.ECONNRESET):
+        return Exit.PIPE
+    complain(f"serve_app: cannot write the output: {fault.strerror or fault}")
+    return Exit.USAGE
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python -m serve_app",
         description="Tuwen answers questions about pictures. Start it with `serve run serve_config.yaml`.",
-        epilog=EXIT_CODES,
+        epilog=exit_codes(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -61,6 +87,14 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("config", type=Path, metavar="CONFIG", help="a Serve config file (YAML)")
     check.add_argument("--quiet", action="store_true", help="print problems only, not the resolved settings")
     check.set_defaults(run=run_check)
+
+    preflight = commands.add_parser(
+        "preflight",
+        help="see whether a service can start here: config, port, folders",
+        description="Validates the config, and says who holds its port, or what else `serve run` would stumble over.",
+    )
+    preflight.add_argument("config", type=Path, metavar="CONFIG", help="a Serve config file (YAML)")
+    preflight.set_defaults(run=run_preflight)
 
     quantize = commands.add_parser(
         "quantize",
@@ -85,54 +119,88 @@ def parser() -> argparse.ArgumentParser:
         "wait",
         help="wait until a service is ready",
         description="Exits 0 when the service is ready, 1 with the deployment's message when Serve gave it up "
-        "(`serve run` itself never exits then), 3 when the time is over.",
+        "(`serve run` itself never exits then) or when changed settings were refused, 3 when the time is over.",
     )
-    wait.add_argument("url", nargs="?", default=URL, metavar="URL", help="the service (default %(default)s)")
-    wait.add_argument("--dashboard", default=DASHBOARD, metavar="URL", help="Ray's dashboard (default %(default)s)")
-    wait.add_argument("--timeout", type=float, default=300, metavar="SECONDS", help="default %(default)s")
+    wait.add_argument(
+        "url", type=address, nargs="?", default=URL, metavar="URL", help="the service (default %(default)s)"
+    )
+    wait.add_argument(
+        "--dashboard", type=address, metavar="URL", help="Ray's dashboard (default http://127.0.0.1:8265)"
+    )
+    wait.add_argument("--timeout", type=seconds(0), default=300, metavar="SECONDS", help="default %(default)s")
     wait.set_defaults(run=run_wait)
 
-    ask = commands.add_parser("ask", help="ask one question about one picture")
+    ask = commands.add_parser(
+        "ask",
+        help="ask one question about one picture",
+        description="The API key, where the service wants one, is read from TUWEN_API_KEY.",
+    )
     ask.add_argument("picture", type=Path, metavar="PICTURE", help="a JPEG, PNG, WebP, GIF or BMP file")
     ask.add_argument("question", metavar="QUESTION")
-    ask.add_argument("--url", default=URL, help="the service (default %(default)s)")
+    ask.add_argument("--url", type=address, default=URL, help="the service (default %(default)s)")
     ask.add_argument("--json", action="store_true", help="print the whole answer as JSON")
-    ask.add_argument("--max-new-tokens", type=int, metavar="N", help="longest answer, in tokens")
-    ask.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="default %(default)s")
+    ask.add_argument("--max-new-tokens", type=tokens, metavar="N", help="longest answer, in tokens")
+    ask.add_argument("--timeout", type=seconds(0.001), default=60, metavar="SECONDS", help="default %(default)s")
     ask.set_defaults(run=run_ask)
     return top
 
 
-def run_check(options: argparse.Namespace) -> int:
+def config_text(path: Path) -> str:
+    """The text of a config that ``check`` finds fine. Raises CommandError, after every problem on a line of its own."""
     # Imports Ray's schema, which takes a second that the other commands need not pay.
-    from serve_app.check import check, resolved
+    from serve_app.check import check
 
     try:
-        text = options.config.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as fault:
-        raise CommandError(f"cannot read {options.config}: {fault}", 2) from fault
+        text = read_text(path, LARGEST_CONFIG_BYTES)
+    except OSError as fault:
+        raise unreadable(path, fault) from fault
     problems = check(text)
     for problem in problems:
-        print(f"{options.config}: {problem}", file=sys.stderr)
+        complain(f"{path}: {problem}")
     if problems:
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        raise CommandError(f"{options.config} has {count}", 1)
+        raise CommandError(f"{path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}", Exit.REFUSED)
+    return text
+
+
+def unreadable(path: Path, fault: OSError) -> CommandError:
+    return CommandError(f"cannot read {path}: {fault.strerror or fault}", Exit.USAGE)
+
+
+def run_check(options: argparse.Namespace) -> int:
+    text = config_text(options.config)
     if not options.quiet:
+        from serve_app.check import resolved
+
         print(yaml.safe_dump(resolved(text), allow_unicode=True, sort_keys=False), end="")
-    return 0
+    return Exit.DONE
+
+
+def run_preflight(options: argparse.Namespace) -> int:
+    from serve_app.check import resolved
+    from serve_app.preflight import faults
+
+    found = faults(resolved(config_text(options.config))["http_options"], os.environ)
+    for fault in found[:-1]:
+        complain(f"serve_app preflight: {fault}")
+    if found:
+        raise CommandError(found[-1], Exit.REFUSED)
+    return Exit.DONE
 
 
 def run_quantize(options: argparse.Namespace) -> int:
     from deployments.model.settings import CheckpointError
     from serve_app.quantize import quantize
 
-    if options.folder.exists() and any(options.folder.iterdir()):
-        raise CommandError(f"{options.folder} is not empty: name a new folder", 2)
     try:
-        print(f"{options.folder}: {quantize(options.checkpoint, options.folder, options.revision)}")
+        if options.folder.exists() and any(options.folder.iterdir()):
+            raise CommandError(f"{options.folder} is not empty: name a new folder", Exit.USAGE)
+        made = quantize(options.checkpoint, options.folder, options.revision)
     except CheckpointError as fault:
-        raise CommandError(str(fault), 1) from fault
-    return 0
+        raise CommandError(str(fault), Exit.REFUSED) from fault
+    except OSError as fault:
+        raise CommandError(f"cannot write to {options.folder}: {fault.strerror or fault}", Exit.USAGE) from fault
+    print(f"{options.folder}: {made}")
+    return Exit.DONE
 
 
 def run_digest(options: argparse.Namespace) -> int:
@@ -140,40 +208,53 @@ def run_digest(options: argparse.Namespace) -> int:
     from deployments.preprocess.safety.blocklist import lines_of
 
     try:
-        print("\n".join(lines_of(options.picture.read_bytes())))
+        lines = lines_of(read_file(options.picture, LARGEST_PICTURE_BYTES))
     except OSError as fault:
-        raise CommandError(f"cannot read {options.picture}: {fault.strerror or fault}", 2) from fault
+        raise unreadable(options.picture, fault) from fault
     except ImageError as fault:
-        raise CommandError(f"{options.picture}: {fault}", 1) from fault
-    return 0
+        raise CommandError(f"{options.picture}: {fault}", Exit.REFUSED) from fault
+    print("\n".join(lines))
+    return Exit.DONE
 
 
 def run_wait(options: argparse.Namespace) -> int:
-    from serve_app.wait import DeploymentFailed, NotReady, wait
+    from serve_app.wait import DeploymentFailed, KnobsRefused, NotReady, wait
 
     try:
         health = wait(options.url, options.dashboard, options.timeout)
+    except KnobsRefused as refused:
+        for line in refused.refused:
+            complain(f"serve_app wait: {line}")
+        raise CommandError(str(refused), Exit.REFUSED) from refused
     except DeploymentFailed as failure:
-        raise CommandError(str(failure), 1) from failure
+        raise CommandError(str(failure), Exit.REFUSED) from failure
     except NotReady as late:
-        raise CommandError(str(late), 3) from late
+        raise CommandError(str(late), Exit.UNREACHABLE) from late
     print(
         f"ready: {health['model']} on {health['device']} (quantization {health['quantization']}, "
         f"level {health['level']}) at {options.url}"
     )
-    return 0
+    return Exit.DONE
 
 
 def run_ask(options: argparse.Namespace) -> int:
-    from serve_app.ask import Refused, Unreachable, ask, human
+    from serve_app.ask import AskError, Busy, Refused, ask, human
+    from serve_app.client import Unreachable
 
+    shown = human if not options.json else lambda answer: json.dumps(answer, ensure_ascii=False, indent=2)
     try:
         answer = ask(options.url, options.picture, options.question, options.max_new_tokens, options.timeout)
     except OSError as fault:
-        raise CommandError(f"cannot read {options.picture}: {fault.strerror or fault}", 2) from fault
+        raise unreadable(options.picture, fault) from fault
+    except AskError as fault:
+        raise CommandError(str(fault), Exit.USAGE) from fault
     except Refused as refusal:
-        raise CommandError(str(refusal), 1) from refusal
+        raise CommandError(str(refusal), Exit.REFUSED) from refusal
+    except Busy as busy:
+        if busy.answer is not None:
+            print(shown(busy.answer))
+        raise CommandError(str(busy), Exit.BUSY) from busy
     except Unreachable as nobody:
-        raise CommandError(str(nobody), 3) from nobody
-    print(json.dumps(answer, ensure_ascii=False, indent=2) if options.json else human(answer))
-    return 0
+        raise CommandError(str(nobody), Exit.UNREACHABLE) from nobody
+    print(shown(answer))
+    return Exit.DONE

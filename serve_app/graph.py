@@ -14,6 +14,7 @@ from deployments.model.settings import ModelSettings
 from deployments.preprocess.deployment import Preprocessor
 from deployments.preprocess.safety.settings import SafetySettings
 from deployments.routing import PictureRouter
+from serve_app.proxy import demand_own_port
 from serve_app.settings import ROOT, AppSettings
 
 # A replica without num_gpus still sees every GPU of its node (Ray #62492), and could allocate on it.
@@ -22,6 +23,7 @@ CPU_ONLY = {"num_cpus": 0.2, "runtime_env": {"env_vars": {"CUDA_VISIBLE_DEVICES"
 
 def build(settings: AppSettings) -> serve.Application:
     """The bound application. Structure comes from ``settings``; operational knobs from each ``user_config``."""
+    demand_own_port()
     from deployments.model.deployment import Model  # imports torch, which the other parts do without
 
     ingress: Any = serve.deployment(name="Ingress", ray_actor_options=CPU_ONLY)(serve.ingress()(Ingress))

@@ -1,7 +1,10 @@
 """A checkpoint stored in NF4: it loads in a fraction of the time, and reads a fraction of the bytes."""
 
+import shutil
 from pathlib import Path
 from shutil import rmtree
+
+from safetensors import SafetensorError
 
 from deployments.model import quantizing
 from deployments.model.loading import load
@@ -13,8 +16,23 @@ from serve_app.graph import absolute
 def quantize(checkpoint: str, folder: Path, revision: str | None = None) -> str:
     """Quantize a checkpoint (a folder, or a repository on the hub) into ``folder``; returns what came of it, in words.
 
-    Raises CheckpointError.
+    The folder, new or empty, is there only once it is complete. Raises CheckpointError, or OSError when it
+    cannot be written.
     """
+    whole = folder.resolve()
+    part = whole.with_name(f".{whole.name}.partial")
+    part.mkdir(parents=True, exist_ok=True)  # before the long work, to see that it can be written
+    try:
+        made = _quantized(checkpoint, part, revision)
+        part.replace(whole)
+    except SafetensorError as fault:
+        raise OSError(str(fault)) from fault
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return made
+
+
+def _quantized(checkpoint: str, folder: Path, revision: str | None) -> str:
     loaded = load(
         ModelSettings(checkpoint=absolute(checkpoint), revision=revision, quantization="nf4", dtype="bfloat16")
     )

@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, cast
 
+import ray
+from ray import serve
 from ray.exceptions import OwnerDiedError, RayActorError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
@@ -25,6 +27,9 @@ from deployments.knobs import LiveKnobs
 from deployments.malloc import give_back_freed_memory
 
 logger = logging.getLogger("ray.serve")
+
+ANNOUNCE_AFTER_S = 1.0
+"""Ray carries the lines of several processes to the console out of order by about this much."""
 
 
 class Ingress:
@@ -51,6 +56,7 @@ class Ingress:
             safety,
         )
         self._samples = Path(settings.samples) if settings.samples else None
+        self._announcing = announcing(model)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return create_app(self._pipeline, self._samples)
@@ -59,6 +65,41 @@ class Ingress:
         self._knobs.take(user_config)
         self._pipeline.knobs, self._pipeline.rejected = self._knobs.present, self._knobs.rejected
         self._downloads.limit = self._knobs.present.picture_memory_mb * 2**20
+
+
+def announcing(model: DeploymentHandle) -> asyncio.Task[None] | None:
+    """A task that logs where the service answers as soon as the model does; None where no event loop runs."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+    return loop.create_task(_announce(model))
+
+
+async def _announce(model: DeploymentHandle) -> None:
+    try:
+        info: ModelInfo = await model.info.remote()
+        address = await asyncio.to_thread(service_address)
+    except Exception as fault:  # only the line is lost; /healthz and `wait` say what is wrong
+        logger.warning("the service's readiness is not announced: %r", fault)
+        return
+    await asyncio.sleep(ANNOUNCE_AFTER_S)
+    logger.info("ready: %s on %s (level %s) answers at %s", info.name, info.device, info.level, address)
+
+
+def service_address() -> str:
+    """The address of the page, from what Serve's controller knows."""
+    name = serve.get_replica_context().app_name
+    details = ray.get(ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve").get_serve_instance_details.remote())
+    http, prefix = details["http_options"], details["applications"][name]["route_prefix"]
+    return page_address(http, prefix)
+
+
+def page_address(http_options: dict[str, Any], route_prefix: str | None) -> str:
+    """Where a browser on this machine finds the page. A wildcard host stands for every address, so for loopback."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(http_options["host"], http_options["host"])
+    scheme = "https" if http_options.get("ssl_certfile") else "http"
+    return f"{scheme}://{host}:{http_options['port']}{(route_prefix or '/').rstrip('/')}/"
 
 
 def answer_cache(settings: CacheSettings) -> AnswerCache | None:

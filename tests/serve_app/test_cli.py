@@ -1,52 +1,17 @@
 """The command line: one-line errors and exit codes that a script can rely on."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from serve_app.cli import main
 
+from .server import ANSWER, HEALTH, Server
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = [ROOT / "serve_config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
-HEALTH = {"ready": True, "model": "m", "device": "cpu", "quantization": "none", "level": "full"}
-ANSWER = {
-    "answer": "¥12", "level": "full", "request_id": "r-1", "usage": {"prompt_tokens": 30, "image_tokens": 20, "completion_tokens": 3},
-    "timing_ms": {"fetch": 0, "preprocess": 5, "queue": 1, "generate": 50, "total": 56},
-}  # fmt: skip
-
-
-class Server:
-    """Answers each path with what ``replies`` holds, and remembers what it was sent."""
-
-    def __init__(self) -> None:
-        self.replies: dict[str, tuple[int, bytes]] = {}
-        self.received: list[tuple[str, dict[str, str], bytes]] = []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length") or 0))
-                server.received.append((self.path, dict(self.headers), body))
-                status, reply = server.replies.get(self.path, (404, b"{}"))
-                self.send_response(status)
-                self.end_headers()
-                self.wfile.write(reply)
-
-            do_POST = do_GET
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-    def reply(self, path: str, body: object, status: int = 200) -> None:
-        self.replies[path] = (status, body if isinstance(body, bytes) else json.dumps(body).encode())
 
 
 @pytest.fixture

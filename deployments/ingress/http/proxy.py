@@ -1,7 +1,8 @@
 """What stands in Serve's own proxy, before Ray acts on a request: it takes off what a stranger may not tell Ray.
 
-``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`` names ``middlewares``; every config sets it for the proxies by its
-``controller_options``. Without it the service holds all the same: it keeps its own deadlines and hears who hangs up.
+``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`` leads here by way of ``serve_app/proxy.py``; every config sets it for the
+proxies by its ``controller_options``. Without it the service holds all the same: it keeps its own deadlines
+and hears who hangs up.
 """
 
 from starlette.middleware import Middleware
