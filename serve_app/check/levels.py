@@ -14,8 +14,9 @@ from ray.serve._private.utils import DEFAULT
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from ray.serve.schema import DeploymentSchema, ServeApplicationSchema
 
-from serve_app.settings import KNOBS, AppSettings
-from serve_app.yaml_lines import Yaml, join
+from serve_app.check.problems import near
+from serve_app.check.yaml_lines import Yaml, join
+from serve_app.settings import KNOBS, ROOT, AppSettings
 
 OURS = "serve_app.graph:build"
 SCALARS = (str, int, float, bool, types.NoneType)
@@ -54,6 +55,13 @@ def fields_of(level: Level) -> dict[str, FieldInfo]:
     # Left from files of a single application; Serve refuses both in a list of applications.
     refused = ("host", "port") if level.model is ServeApplicationSchema else ()
     return {info.alias or name: info for name, info in level.model.model_fields.items() if name not in refused}
+
+
+def meant(level: Level) -> set[str]:
+    """Keys that are absent because they are misspelt."""
+    absent = [key for key in fields_of(level) if key not in level.node.children]
+    strange = [key for key in level.node.children if key not in fields_of(level)]
+    return {match for key in strange for match in near(key, absent)}
 
 
 def _annotation(level: Level, key: str) -> Any:
