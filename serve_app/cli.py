@@ -114,8 +114,9 @@ def run_check(options: argparse.Namespace) -> int:
     problems = check(text)
     for problem in problems:
         print(f"{options.config}: {problem}", file=sys.stderr)
-    if problems:
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    errors = sum(not problem.warning for problem in problems)
+    if errors:
+        count = f"{errors} problem{'s' if errors > 1 else ''}"
         raise CommandError(f"{options.config} has {count}", 1)
     if not options.quiet:
         print(yaml.safe_dump(resolved(text), allow_unicode=True, sort_keys=False), end="")

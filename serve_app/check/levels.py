@@ -1,11 +1,12 @@
 """What may stand at each level of a Serve config, by Serve's own schema classes and our settings, and its defaults."""
 
+import re
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Union, cast, get_args, get_origin
 
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 from ray.runtime_env import RuntimeEnv, RuntimeEnvConfig
@@ -14,11 +15,12 @@ from ray.serve._private.utils import DEFAULT
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from ray.serve.schema import DeploymentSchema, ServeApplicationSchema
 
-from serve_app.check.problems import near
+from serve_app.check.problems import Problem, near
 from serve_app.check.yaml_lines import Yaml, join
-from serve_app.settings import KNOBS, ROOT, AppSettings
+from serve_app.settings import KNOBS, AppSettings
 
 OURS = "serve_app.graph:build"
+OUR_PACKAGES = ("serve_app", "deployments")
 SCALARS = (str, int, float, bool, types.NoneType)
 EMPTY = Yaml(0, {})
 
@@ -107,7 +109,26 @@ def _is_scalar_of(parts: tuple[Any, ...], node: Yaml) -> bool:
 
 
 def _is_ours(model: type[BaseModel], node: Yaml) -> bool:
-    return model is ServeApplicationSchema and isinstance(node.value, dict) and node.value.get("import_path") == OURS
+    """Also under an ``import_path`` that is misspelt, so that the other problems are found too."""
+    path = node.value.get("import_path") if isinstance(node.value, dict) else None
+    if model is not ServeApplicationSchema or not isinstance(path, str):
+        return False
+    return re.split("[.:]", path)[0] in OUR_PACKAGES or bool(near(path, [OURS], likeness=0.85))
+
+
+def all_levels(level: Level) -> Iterator[Level]:
+    """The level and those inside it that are mappings, as they must be."""
+    if not isinstance(level.node.value, dict):
+        return
+    yield level
+    for key, child in level.node.children.items():
+        for inner in inner_levels(level, key, child) if key in fields_of(level) else ():
+            yield from all_levels(inner)
+
+
+def problem_at(level: Level, key: Any, message: str, warning: bool = False) -> Problem:
+    """A problem with the value of a key that the mapping has."""
+    return Problem(level.node.children[key].line, join(level.path, key), message, warning)
 
 
 def filled(level: Level) -> dict[str, Any]:
@@ -123,8 +144,21 @@ def filled(level: Level) -> dict[str, Any]:
 def _given(level: Level, key: str, child: Yaml) -> Any:
     inner = [filled(one) for one in inner_levels(level, key, child)]
     if not inner:
-        return child.value
+        return _as_read(level, key, child.value)
     return inner if isinstance(child.value, list) else inner[0]
+
+
+def _as_read(level: Level, key: str, value: Any) -> Any:
+    """The value as our settings read it, such as actions laid over the default ones; Serve's as it stands."""
+    info = fields_of(level)[key]
+    if not level.model.__module__.startswith(OUR_PACKAGES) or value is None:
+        return value
+    annotated: Any = Annotated[(info.annotation, *info.metadata, key)]
+    try:
+        read: Any = TypeAdapter(annotated).validate_python(value)
+    except ValidationError:
+        return value
+    return to_jsonable_python(read)
 
 
 def _default(level: Level, key: str, info: FieldInfo) -> Any:
