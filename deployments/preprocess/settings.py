@@ -32,7 +32,7 @@ class PreprocessKnobs(BaseModel):
     tiles_above_edge: int = Field(
         2000, ge=CELL, le=1_000_000, description="pictures with a longer side above this are tiled"
     )
-    max_image_tokens: int = Field(16_384, ge=16, description="visual tokens of a picture: fewer tiles rather than more")
+    max_image_tokens: int = Field(1_650, ge=16, description="visual tokens of a picture: fewer tiles rather than more")
     min_pixels: int = Field(112 * 112 // 2, ge=CELL * CELL, description="smaller pictures are enlarged to this area")
     max_pixels: int = Field(
         50_000_000, ge=1, le=4_000_000_000, description="width times height accepted, checked before decoding"

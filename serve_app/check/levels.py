@@ -8,7 +8,7 @@ from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
-from pydantic_core import to_jsonable_python
+from pydantic_core import PydanticUndefined, to_jsonable_python
 from ray.runtime_env import RuntimeEnv, RuntimeEnvConfig
 from ray.serve._private.config import DeploymentConfig
 from ray.serve._private.utils import DEFAULT
@@ -174,4 +174,6 @@ def _default(level: Level, key: str, info: FieldInfo) -> Any:
         twin = None if scaled else DeploymentConfig.model_fields.get(key)
         value = twin.get_default(call_default_factory=True) if twin else None
         value = DEFAULT.VALUE if value is None else value
+    if value is PydanticUndefined:  # required, and at fault
+        return DEFAULT.VALUE
     return value if value is DEFAULT.VALUE else to_jsonable_python(value)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ray.serve.schema import ServeDeploySchema
 
-from serve_app.check import deadlines, doors, downloads, paths, safety_rules, sizes, variables
+from serve_app.check import deadlines, doors, downloads, loads, paths, safety_rules, sizes, variables
 from serve_app.check.levels import Level, filled
 from serve_app.check.problems import Problem, in_order
 from serve_app.check.schema import lint
@@ -21,6 +21,7 @@ from serve_app.check.yaml_lines import YamlFault, all_repeats, parse
 RULES = (
     *safety_rules.RULES,
     *sizes.RULES,
+    *loads.RULES,
     *deadlines.RULES,
     *doors.RULES,
     *variables.RULES,

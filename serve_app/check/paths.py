@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -31,6 +32,15 @@ def located(path: str) -> Path:
         return Path(path).expanduser()
     except RuntimeError:  # the home of a user who is not known
         return Path(path)
+
+
+def config_of(folder: str, world: World) -> dict[str, Any]:
+    """The ``config.json`` of a checkpoint's folder; empty if it cannot be read here."""
+    try:
+        config = _json(world.read(located(folder) / CONFIG))
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def checkpoint_rules(app: App) -> Iterator[Problem]:

@@ -1,10 +1,9 @@
 """Labels of the safety checks: each that a knob names is one that a check can give, and each given leads somewhere."""
 
-import json
 from collections.abc import Iterator
 
 from deployments.preprocess.safety import blocklist, cards
-from serve_app.check.paths import located
+from serve_app.check.paths import config_of
 from serve_app.check.problems import Problem, hint, near
 from serve_app.check.view import App, Unsound
 from serve_app.check.world import World
@@ -38,11 +37,8 @@ def _labels(backend: str, where: str | dict[str, dict[str, str]], world: World) 
 
 def _classes(folder: str, world: World) -> tuple[str, ...] | None:
     """The labels in the config of a transformers checkpoint, as far as it can be read here."""
-    try:
-        told = json.loads(world.read(located(folder) / "config.json")).get("id2label")
-        return tuple(str(label) for label in told.values()) or None
-    except (OSError, ValueError, AttributeError):
-        return None
+    told = config_of(folder, world).get("id2label")
+    return tuple(str(label) for label in told.values()) or None if isinstance(told, dict) else None
 
 
 def label_rules(app: App) -> Iterator[Problem]:

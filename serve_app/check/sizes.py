@@ -1,4 +1,4 @@
-"""Sizes that must fit into one another: pictures into rows and into memory, requests into what answers them."""
+"""What must fit into the rows of the engine: pictures, questions, answers, beams."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,15 +6,14 @@ from deployments.contract import CELL
 from deployments.preprocess import tiling
 from deployments.preprocess.settings import PreprocessKnobs
 from deployments.preprocess.tiling import TileBudget
+from serve_app.check.paths import config_of
 from serve_app.check.problems import Problem
-from serve_app.check.view import App, Part, contradiction
+from serve_app.check.view import App, contradiction
 
 INTRODUCTION_TOKENS = 9
 """Of each part of a large picture: where it belongs, and the marks around it (counted on GLM's template)."""
 TEMPLATE_TOKENS = 16
 SHORT_QUESTION_TOKENS = 64
-BYTES_PER_PIXEL = 8
-"""Of a picture with transparency while it is decoded: four as it is, three as RGB, one for the mask."""
 
 PICTURE_KEYS = ("longest_edge", "tile_edge", "max_tiles", "tiles_above_edge", "max_image_tokens", "min_pixels")
 
@@ -62,6 +61,18 @@ def row_rules(app: App) -> Iterator[Problem]:
         )
 
 
+def position_rules(app: App) -> Iterator[Problem]:
+    """The length of a row against the positions that the checkpoint knows."""
+    length, checkpoint = app.args["model.rows.length"], app.args["model.checkpoint"]
+    config = config_of(checkpoint, app.world)
+    text = config.get("text_config")
+    known = (text if isinstance(text, dict) else config).get("max_position_embeddings")
+    if app.args["model.engine"] == "rows" and isinstance(known, int) and length > known:
+        message = f"{checkpoint} knows {known} positions: what is said beyond them is nonsense"
+        places = [(app.args, "model.rows.length"), (app.args, "model.checkpoint")]
+        yield from contradiction(places, message)
+
+
 def answer_rules(app: App) -> Iterator[Problem]:
     """Texts alone against the length of a row."""
     if app.args["model.engine"] != "rows":
@@ -107,57 +118,4 @@ def tile_rules(app: App) -> Iterator[Problem]:
         yield from contradiction([(app.preprocessor, "user_config.tiles_above_edge")], text)
 
 
-def memory_rules(app: App) -> Iterator[Problem]:
-    pixels, memory_mb = app.preprocessor["user_config.max_pixels"], app.preprocessor["user_config.decode_memory_mb"]
-    needed_mb = pixels * BYTES_PER_PIXEL // 2**20
-    if needed_mb > memory_mb:
-        text = (
-            f"a picture of {pixels} pixels takes up to {needed_mb} MB to decode, and decode_memory_mb is {memory_mb}: "
-            "some that max_pixels lets pass are refused (image_too_costly)"
-        )
-        places = [(app.preprocessor, f"user_config.{key}") for key in ("max_pixels", "decode_memory_mb")]
-        yield from contradiction(places, text)
-
-
-def concurrency_rules(app: App) -> Iterator[Problem]:
-    """Requests that a replica is given at a time, against what it can work on."""
-    given = "max_ongoing_requests"
-    model, ingress, preprocessor = app.model[given], app.ingress[given], app.preprocessor[given]
-    rows, processes = app.args["model.rows.rows"], app.args["preprocess.decode_processes"]
-    if app.args["model.engine"] == "rows" and model < rows:
-        text = f"{given}: {model} of the Model lets rows lie idle (args.model.rows.rows: {rows})"
-        yield from contradiction([(app.model, given), (app.args, "model.rows.rows")], text)
-    if app.args["model.engine"] == "rows" and model > rows + app.args["model.rows.waiting"]:
-        text = "the engine refuses what its rows and args.model.rows.waiting do not hold, although Serve sends it"
-        yield from contradiction([(app.model, given), (app.args, "model.rows.waiting")], text)
-    if preprocessor < processes:
-        text = f"{given}: {preprocessor} of the Preprocessor lets some of its decode_processes: {processes} lie idle"
-        yield from contradiction([(app.preprocessor, given), (app.args, "preprocess.decode_processes")], text)
-    if ingress < min(model, rows):
-        text = f"the Ingress takes {ingress} requests at a time ({given}), fewer than one Model replica can answer"
-        yield from contradiction([(app.ingress, given), (app.model, given)], text)
-
-
-def ticket_rules(app: App) -> Iterator[Problem]:
-    """The Model's ``ray_actor_options`` replaces the ticket that the code writes from ``args.model``."""
-    options: Part = app.model
-    if options.given("ray_actor_options") is None:
-        return
-    gpus = options["ray_actor_options"].get("num_gpus")
-    device, fraction = app.args["model.device"], app.args["model.gpu_fraction"]
-    if device != "cpu" and not gpus:
-        text = (
-            f"replaces the ticket of args.model, and with it num_gpus: {fraction:g}: replicas get no GPU of their own, "
-            "and Ray may put any number of them on one"
-        )
-        yield options.problem("ray_actor_options", text, warning=device == "auto")
-    elif device != "cpu" and gpus != fraction:
-        text = f"num_gpus: {gpus:g} is not args.model.gpu_fraction: {fraction:g}, the share that a replica keeps to"
-        yield options.problem("ray_actor_options.num_gpus", text, warning=True)
-    elif device == "cpu" and gpus:
-        yield options.problem("ray_actor_options.num_gpus", "reserves a GPU for a model on the CPU", warning=True)
-
-
-RULES = (
-    row_rules, answer_rules, beam_rules, tile_rules, memory_rules, concurrency_rules, ticket_rules,
-)  # fmt: skip
+RULES = (row_rules, position_rules, answer_rules, beam_rules, tile_rules)
