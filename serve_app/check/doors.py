@@ -32,7 +32,7 @@ def _is_loopback(host: str) -> bool:
 
 def replica_rules(app: App) -> Iterator[Problem]:
     """What lives in the memory of one ingress replica is not known to another."""
-    scaling, count = app.ingress.values.get("autoscaling_config"), app.ingress["num_replicas"]
+    scaling, count = app.ingress.values.get("autoscaling_config"), app.ingress.values.get("num_replicas")
     most = scaling["max_replicas"] if isinstance(scaling, dict) else count
     if isinstance(most, int) and most > 1:
         lost = "GET /v1/requests/{id} finds a record only on the replica that answered"

@@ -4,9 +4,10 @@ import re
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Annotated, Any, Union, cast, get_args, get_origin
 
-from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 from ray.runtime_env import RuntimeEnv, RuntimeEnvConfig
@@ -149,16 +150,25 @@ def _given(level: Level, key: str, child: Yaml) -> Any:
 
 
 def _as_read(level: Level, key: str, value: Any) -> Any:
-    """The value as our settings read it, such as actions laid over the default ones; Serve's as it stands."""
-    info = fields_of(level)[key]
-    if not level.model.__module__.startswith(OUR_PACKAGES) or value is None:
+    """The value as the model reads it: a number in quotes is one, actions are laid over the default ones."""
+    if value is None or (isinstance(value, dict | list) and not level.model.__module__.startswith(OUR_PACKAGES)):
         return value
-    annotated: Any = Annotated[(info.annotation, *info.metadata, key)]
     try:
-        read: Any = TypeAdapter(annotated).validate_python(value)
+        reader = _reader(level.model, key)
+        return to_jsonable_python(reader.validate_python(value)) if reader else value
     except ValidationError:
         return value
-    return to_jsonable_python(read)
+
+
+@cache
+def _reader(model: type[BaseModel], key: str) -> TypeAdapter[Any] | None:
+    """What reads a value of the key; None for a class of Ray's that pydantic knows nothing of."""
+    info = next(info for name, info in model.model_fields.items() if (info.alias or name) == key)
+    annotated: Any = Annotated[(info.annotation, *info.metadata, key)]
+    try:
+        return TypeAdapter(annotated)
+    except PydanticUserError:
+        return None
 
 
 def _default(level: Level, key: str, info: FieldInfo) -> Any:
@@ -171,9 +181,15 @@ def _default(level: Level, key: str, info: FieldInfo) -> Any:
     value = info.get_default(call_default_factory=True)
     if level.model is DeploymentSchema:
         scaled = key == "num_replicas" and level.node.value.get("autoscaling_config") is not None
-        twin = None if scaled else DeploymentConfig.model_fields.get(key)
-        value = twin.get_default(call_default_factory=True) if twin else None
-        value = DEFAULT.VALUE if value is None else value
+        value = DEFAULT.VALUE if scaled else _serve_default(key)
     if value is PydanticUndefined:  # required, and at fault
         return DEFAULT.VALUE
     return value if value is DEFAULT.VALUE else to_jsonable_python(value)
+
+
+@cache
+def _serve_default(key: str) -> Any:
+    """Of a deployment; cached, because some of them pickle classes."""
+    twin = DeploymentConfig.model_fields.get(key)
+    value = twin.get_default(call_default_factory=True) if twin else None
+    return DEFAULT.VALUE if value is None else value

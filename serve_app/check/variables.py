@@ -25,7 +25,7 @@ def cache_rules(app: App) -> Iterator[Problem]:
     yield from _variable_faults(app, url, unset)
     if not (unset and url.startswith("$")):
         yield from _url_faults(app, _expanded(url, environment))
-    if _password(url) and not VARIABLE.search(_password(url)):
+    if _password(url) and "$" not in _password(url):
         text = "its password stands in the file and in Serve's dashboard: write ${NAME}, and set NAME where it runs"
         yield app.args.problem(CACHE_URL, text, warning=True)
 
