@@ -29,7 +29,7 @@ ROUTER = "deployments.routing:PictureRouter"
 def _number(level: Level, key: str) -> float | None:
     """The positive number given for ``key``, else its default; None for what is refused anyway or a misspelt key."""
     value = level.node.value.get(key, level.model.model_fields[key].default)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e300
     return cast(float, value) if is_number and key not in meant(level) else None
 
 

@@ -54,7 +54,7 @@ def ticket_rules(app: App) -> Iterator[Problem]:
         )
         yield options.problem("ray_actor_options", text, warning=device == "auto")
     elif device != "cpu" and gpus != fraction:
-        text = f"num_gpus: {gpus:g} is not args.model.gpu_fraction: {fraction:g}, the share that a replica keeps to"
+        text = f"num_gpus: {gpus} is not args.model.gpu_fraction: {fraction:g}, the share that a replica keeps to"
         yield options.problem("ray_actor_options.num_gpus", text, warning=True)
     elif device == "cpu" and gpus:
         yield options.problem("ray_actor_options.num_gpus", "reserves a GPU for a model on the CPU", warning=True)

@@ -77,8 +77,8 @@ def ticket_rules(level: Level) -> Iterator[Problem]:
     """Of ``ray_actor_options``: what no node can offer, so that the replica would wait for ever."""
     given = level.node.children
     gpus = level.node.value.get("num_gpus")
-    if _is_number(gpus) and gpus > 1 and gpus != int(gpus):
-        yield problem_at(level, "num_gpus", f"more than one GPU is a whole number of them, got {gpus:g}")
+    if _is_number(gpus) and gpus > 1 and gpus % 1:
+        yield problem_at(level, "num_gpus", f"more than one GPU is a whole number of them, got {gpus}")
     kind = level.node.value.get("accelerator_type")
     known = {value for name, value in vars(accelerators).items() if name.isupper() or name.startswith("AMD_")}
     if isinstance(kind, str) and kind not in known:
@@ -109,7 +109,7 @@ def http_rules(level: Level) -> Iterator[Problem]:
         value = level.node.value.get(key)
         if _is_number(value) and (value < least or (most is not None and value > most) or value == 0):
             bound = f"between {least} and {most}" if most else f"greater than {least}"
-            yield problem_at(level, key, f"must be {bound}, got {value:g}")
+            yield problem_at(level, key, f"must be {bound}, got {value}")
     root = level.node.value.get("root_path")
     if isinstance(root, str) and root and (not root.startswith("/") or root.endswith("/")):
         yield problem_at(level, "root_path", f"must start with a slash and not end with one, got '{root}'")
