@@ -25,6 +25,7 @@ def part_rules(app: App) -> Iterator[Problem]:
     """Parts of a request that may take as long as all of it: their own error is never told."""
     deadline = app.ingress[DEADLINE]
     parts = [
+        (app.ingress, "user_config.body_grace_s", "a body that stalls"),
         (app.ingress, "user_config.fetch.timeout_s", "a slow download"),
         (app.preprocessor, "user_config.decode_timeout_s", "a picture that is slow to decode"),
         (app.args, "ingress.cache.timeout_s", "a cache that hangs"),

@@ -13,12 +13,15 @@ CACHE_URL = "ingress.cache.url"
 def door_rules(app: App) -> Iterator[Problem]:
     """Other machines may ask, and nobody is asked for a key."""
     host = app.top[HOST]
-    if app.top["proxy_location"] == "Disabled" or _is_loopback(host):
+    if app.top["proxy_location"] == "Disabled":
+        yield app.top.problem("proxy_location", "no proxy runs: nobody reaches the service over HTTP", warning=True)
+        return
+    if _is_loopback(host):
         return
     if not app.ingress["user_config.api_key_sha256"] and not app.ingress["user_config.allow_open"]:
         text = (
             f"every machine that reaches {host} could ask without a key: set the Ingress's api_key_sha256, "
-            "or host: 127.0.0.1, or allow_open: true if that is meant"
+            "or host: 127.0.0.1, or allow_open: true (and allowed_hosts, for its names) if that is meant"
         )
         yield app.top.problem(HOST, text)
 

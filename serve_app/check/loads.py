@@ -21,6 +21,25 @@ def memory_rules(app: App) -> Iterator[Problem]:
         yield from contradiction(places, text)
 
 
+def body_rules(app: App) -> Iterator[Problem]:
+    most, budget_mb = app.ingress["user_config.max_body_bytes"], app.ingress["user_config.picture_memory_mb"]
+    if most > budget_mb * 2**20:
+        text = (
+            f"a picture of {most} bytes fills picture_memory_mb: {budget_mb} alone: all others wait until it is through"
+        )
+        places = [(app.ingress, f"user_config.{key}") for key in ("max_body_bytes", "picture_memory_mb")]
+        yield from contradiction(places, text)
+
+
+def idle_rules(app: App) -> Iterator[Problem]:
+    """Deployments that scale to nothing: whoever asks first waits until a replica has started."""
+    for name, part in app.deployments.items():
+        scaling = part.values.get("autoscaling_config")
+        if isinstance(scaling, dict) and scaling.get("min_replicas") == 0:
+            text = f"with no {name} running, callers wait for one to start, longer than request_timeout_s if it is slow"
+            yield from contradiction([(part, "autoscaling_config.min_replicas")], text)
+
+
 def concurrency_rules(app: App) -> Iterator[Problem]:
     """Requests that a replica is given at a time, against what it can work on."""
     given = "max_ongoing_requests"
@@ -60,4 +79,4 @@ def ticket_rules(app: App) -> Iterator[Problem]:
         yield options.problem("ray_actor_options.num_gpus", "reserves a GPU for a model on the CPU", warning=True)
 
 
-RULES = (memory_rules, concurrency_rules, ticket_rules)
+RULES = (memory_rules, body_rules, idle_rules, concurrency_rules, ticket_rules)

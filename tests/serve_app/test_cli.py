@@ -75,12 +75,13 @@ def test_every_config_of_the_repository_is_valid(config, capsys):
 def test_a_warning_is_told_and_does_not_fail_the_config(tmp_path, capsys):
     config = tmp_path / "config.yaml"
     text = (ROOT / "serve_config.yaml").read_text()
+    line = text[: text.index("checkpoint: ./demo/checkpoint")].count("\n") + 1
     config.write_text(text.replace("checkpoint: ./demo/checkpoint", "checkpoint: /models/elsewhere"))
     assert main(["check", str(config)]) == 0
     told = capsys.readouterr()
     assert "checkpoint: /models/elsewhere" in told.out
     assert told.err == (
-        f"{config}: line 23: applications[0].args.model.checkpoint: warning: "
+        f"{config}: line {line}: applications[0].args.model.checkpoint: warning: "
         "/models/elsewhere does not exist here: a replica that lacks it cannot start\n"
     )
 

@@ -43,7 +43,10 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, bool, str]] = [
     ({"Model.ray_actor_options": {"num_gpus": 0.25}}, "Model.ray_actor_options.num_gpus", WARNING, "gpu_fraction: 0.5"),
     ({"Model.ray_actor_options": {"num_gpus": 1}, "args.model.device": "cpu"}, "Model.ray_actor_options.num_gpus", WARNING, "on the CPU"),
     ({"Model.request_router_config": {"max_backoff_s": 0.1}}, "Model.request_router_config", WARNING, "deployments.routing:PictureRouter"),
+    ({f"{INGRESS}.max_body_bytes": 200_000_000}, f"{INGRESS}.max_body_bytes", WARNING, "fills picture_memory_mb: 128 alone"),
+    ({"Model.autoscaling_config.min_replicas": 0}, "Model.autoscaling_config.min_replicas", WARNING, "with no Model running"),
     # Times.
+    ({f"{INGRESS}.body_grace_s": 45}, f"{INGRESS}.body_grace_s", WARNING, "a body that stalls takes the whole deadline"),
     ({f"{INGRESS}.request_timeout_s": 60, "Ingress.graceful_shutdown_timeout_s": 90, "Model.graceful_shutdown_timeout_s": 90}, f"{INGRESS}.request_timeout_s", ERROR, "cut off by Serve"),
     ({"http_options.request_timeout_s": 20}, f"{INGRESS}.request_timeout_s", ERROR, "not below Serve's http_options.request_timeout_s: 20"),
     ({f"{INGRESS}.fetch.timeout_s": 30}, f"{INGRESS}.fetch.timeout_s", WARNING, "a slow download takes the whole deadline"),
@@ -66,6 +69,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, bool, str]] = [
     ({"application.route_prefix": None}, "application.route_prefix", ERROR, "nobody could reach the service"),
     ({f"{INGRESS}.fetch.private_ranges": {"a.example.com": ["10.1.0.0/16"]}, f"{INGRESS}.fetch.blocked_ranges": ["10.0.0.0/8"]}, f"{INGRESS}.fetch.private_ranges.a.example.com", ERROR, "it stays closed"),
     ({f"{INGRESS}.fetch.private_ranges": {"a.example.com": []}}, f"{INGRESS}.fetch.private_ranges.a.example.com", WARNING, "names no network"),
+    ({"http_options.host": "0.0.0.0", "proxy_location": "Disabled"}, "proxy_location", WARNING, "nobody reaches the service"),
     # The cache and variables.
     ({CACHE: "redis://:${TUWEN_UNSET}@redis:6379/0"}, CACHE, WARNING, "${TUWEN_UNSET} is not set here"),
     ({CACHE: "redis://:$TUWEN_UNSET@redis:6379/0"}, CACHE, WARNING, "${TUWEN_UNSET} is not set here"),
@@ -122,7 +126,6 @@ SOUND: list[tuple[dict[str, Any], Imagined]] = [
     ({"http_options.host": "0.0.0.0", f"{INGRESS}.allow_open": True}, HERE),
     ({"http_options.host": "::1"}, HERE),
     ({"http_options.host": "localhost"}, HERE),
-    ({"http_options.host": "0.0.0.0", "proxy_location": "Disabled"}, HERE),
     ({**LARGE, f"{KNOBS}.max_image_tokens": 6500, f"{ROWS}.length": 8192}, HERE),
     ({f"{KNOBS}.max_tiles": 9, f"{KNOBS}.max_image_tokens": 16384, "args.model.engine": "reference"}, HERE),
     ({f"{KNOBS}.max_tiles": 9, f"{KNOBS}.max_image_tokens": 1650}, HERE),
