@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
+from deployments.ingress.download.addresses import METADATA
 from deployments.ingress.download.settings import FetchKnobs
 from serve_app.check.problems import Problem, hint, near
 from serve_app.check.view import App
@@ -38,16 +39,16 @@ def _overlap(one: str, other: str) -> bool:
 
 def range_rules(app: App) -> Iterator[Problem]:
     """Networks that are opened and closed at once, or opened without being closed."""
-    closed = [ip_network(text) for text in app.ingress[f"{FETCH}.blocked_ranges"]]
+    closed = [*METADATA, *(ip_network(text) for text in app.ingress[f"{FETCH}.blocked_ranges"])]
     opened: dict[str, list[str]] = app.ingress[f"{FETCH}.private_ranges"]
     for host in app.ingress.items(f"{FETCH}.private_ranges"):
         networks = [ip_network(text) for text in opened.get(str(host).lower().removesuffix("."), [])]
         shut = [one for one in networks if any(_is_inside(one, other) for other in closed)]
         if shut:
-            text = f"{shut[0]} is in blocked_ranges too: it stays closed"
+            text = f"{shut[0]} is in blocked_ranges too, or holds a cloud's metadata: it stays closed"
             yield app.ingress.problem(f"{FETCH}.private_ranges", text, item=host)
-        elif not networks:
-            text = "names no network: the host is reached at public addresses only"
+        elif not networks or all(network.is_global for network in networks):
+            text = "opens nothing: public addresses are reached anyway, and no others are named"
             yield app.ingress.problem(f"{FETCH}.private_ranges", text, warning=True, item=host)
 
 

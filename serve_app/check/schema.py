@@ -66,10 +66,14 @@ def _escaped(fault: Exception, values: dict[str, Any]) -> ErrorDetails:
 def _invalid(level: Level, sound: dict[str, Any], crossed: bool) -> Iterator[Problem]:
     """Problems with values; a mapping that breaks a rule of ours is not judged by Serve as a whole again."""
     grouped: dict[tuple[str, str], tuple[Yaml, list[ErrorDetails]]] = {}
-    for error in _refusals(level, {**level.implied, **sound}):
+    errors = _refusals(level, {**level.implied, **sound})
+    places = [error["loc"] for error in errors]
+    for error in errors:
         node, path = _place(level, error)
         whole = error["type"] in ("value_error", "escaped") and isinstance(node.value, dict | list)
-        if _is_echo(level, error, sound) or (whole and crossed):
+        inside = any(place != error["loc"] and place[: len(error["loc"])] == error["loc"] for place in places)
+        short = error["type"] == "too_short" and inside  # as its items are at fault
+        if _is_echo(level, error, sound) or (whole and crossed) or short:
             continue
         if whole:
             node, path = _named(node, path, error["msg"])

@@ -68,7 +68,9 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, bool, str]] = [
     ({"Ingress.num_replicas-": None, "Ingress.autoscaling_config": {"max_replicas": 3}}, "Ingress.autoscaling_config", WARNING, "up to 3"),
     ({"application.route_prefix": None}, "application.route_prefix", ERROR, "nobody could reach the service"),
     ({f"{INGRESS}.fetch.private_ranges": {"a.example.com": ["10.1.0.0/16"]}, f"{INGRESS}.fetch.blocked_ranges": ["10.0.0.0/8"]}, f"{INGRESS}.fetch.private_ranges.a.example.com", ERROR, "it stays closed"),
-    ({f"{INGRESS}.fetch.private_ranges": {"a.example.com": []}}, f"{INGRESS}.fetch.private_ranges.a.example.com", WARNING, "names no network"),
+    ({f"{INGRESS}.fetch.private_ranges": {"a.example.com": []}}, f"{INGRESS}.fetch.private_ranges.a.example.com", WARNING, "opens nothing"),
+    ({f"{INGRESS}.fetch.private_ranges": {"a.example.com": ["8.8.8.0/24"]}}, f"{INGRESS}.fetch.private_ranges.a.example.com", WARNING, "opens nothing"),
+    ({f"{INGRESS}.fetch.private_ranges": {"a.example.com": ["169.254.169.254/32"]}}, f"{INGRESS}.fetch.private_ranges.a.example.com", ERROR, "a cloud's metadata"),
     ({"http_options.host": "0.0.0.0", "proxy_location": "Disabled"}, "proxy_location", WARNING, "nobody reaches the service"),
     # The cache and variables.
     ({CACHE: "redis://:${TUWEN_UNSET}@redis:6379/0"}, CACHE, WARNING, "${TUWEN_UNSET} is not set here"),

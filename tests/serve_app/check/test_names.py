@@ -64,6 +64,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({f"{FETCH}.allowed_hosts": ["*.example.com"], f"{FETCH}.headers": {"a.example.org": {"Referer": "x"}}}, f"{FETCH}.headers.a.example.org", "allowed_hosts keeps downloads from"),
     ({f"{FETCH}.headers": {"a.example.com": {"User-Agnet": "x"}}}, f"{FETCH}.headers.a.example.com", "did you mean 'User-Agent'?"),
     ({f"{FETCH}.headers": {"a.example.com": {"Cookie": "x"}}}, f"{FETCH}.headers.a.example.com.Cookie", "cannot be set"),
+    ({"Preprocessor.user_config.formats": ["JPG"]}, "Preprocessor.user_config.formats[0]", "must be 'JPEG', 'PNG'"),
     ({"http_options.port": 80000}, "http_options.port", "must be between 1 and 65535, got 80000"),
     ({"http_options.root_path": "tuwen"}, "http_options.root_path", "must start with a slash"),
     ({"Ingress.user_config.api_key_sha256": ["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]}, "Ingress.user_config.api_key_sha256[0]", "digest of an empty key"),
