@@ -27,7 +27,7 @@ from deployments.preprocess.settings import PreprocessKnobs
 from deployments.preprocess.tiling import plan
 
 SIZES = {"1 MP": (1155, 866), "4 MP": (2309, 1732), "12 MP": (4000, 3000)}
-KNOBS = PreprocessKnobs()
+KNOBS = PreprocessKnobs(max_image_tokens=6_500)
 
 
 def photograph(size: tuple[int, int]) -> bytes:

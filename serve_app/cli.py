@@ -157,8 +157,9 @@ def config_text(path: Path) -> str:
     problems = check(text)
     for problem in problems:
         complain(f"{path}: {problem}")
-    if problems:
-        raise CommandError(f"{path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}", Exit.REFUSED)
+    errors = sum(not problem.warning for problem in problems)
+    if errors:
+        raise CommandError(f"{path} has {errors} problem{'s' if errors > 1 else ''}", Exit.REFUSED)
     return text
 
 

@@ -1,8 +1,8 @@
 """What a model replica loads (a change rolls the replicas) and how it decodes (a change is live)."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from deployments.checkpoints import CheckpointError as CheckpointError
 
@@ -38,7 +38,7 @@ class ModelSettings(BaseModel):
 
     checkpoint: str = Field("./demo/checkpoint", min_length=1)
     revision: str | None = Field(None, description="commit or tag of a hub checkpoint")
-    name: str = Field("tuwen-demo", min_length=1, description="the model's name in answers and on /v1/models")
+    name: str = Field("tuwen-demo", pattern=r"\S", description="the model's name in answers and on /v1/models")
     device: Device = Field("auto", description="auto: a GPU if the cluster has one, else the CPU")
     dtype: Dtype = Field("auto", description="auto: bfloat16 on a GPU, float32 on the CPU")
     quantization: Quantization = "none"
@@ -65,3 +65,14 @@ class ModelKnobs(BaseModel):
     max_new_tokens: int = Field(1024, ge=1, description="the most that a request may ask for")
     system_prompt: str = ""
     enable_thinking: bool = False
+
+    @model_validator(mode="after")
+    def _default_within_most(self) -> Self:
+        # A default that nobody has set follows a lower bound by itself.
+        given = "default_max_new_tokens" in self.model_fields_set
+        if given and self.default_max_new_tokens > self.max_new_tokens:
+            raise ValueError(
+                f"default_max_new_tokens: {self.default_max_new_tokens} is more than "
+                f"max_new_tokens: {self.max_new_tokens}"
+            )
+        return self

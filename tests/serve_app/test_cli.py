@@ -32,7 +32,35 @@ def picture(tmp_path: Path) -> str:
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
 def test_every_config_of_the_repository_is_valid(config, capsys):
     assert main(["check", str(config)]) == 0
-    assert "beam_width: 4" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "beam_width: 4" in told.out
+    assert told.err == ""  # not even a warning
+
+
+def test_a_warning_is_told_and_does_not_fail_the_config(tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    text = (ROOT / "serve_config.yaml").read_text()
+    line = text[: text.index("checkpoint: ./demo/checkpoint")].count("\n") + 1
+    config.write_text(text.replace("checkpoint: ./demo/checkpoint", "checkpoint: /models/elsewhere"))
+    assert main(["check", str(config)]) == 0
+    told = capsys.readouterr()
+    assert "checkpoint: /models/elsewhere" in told.out
+    assert told.err == (
+        f"{config}: line {line}: applications[0].args.model.checkpoint: warning: "
+        "/models/elsewhere does not exist here: a replica that lacks it cannot start\n"
+    )
+
+
+def test_only_errors_are_counted_as_problems(tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    text = (ROOT / "serve_config.yaml").read_text()
+    text = text.replace("checkpoint: ./demo/checkpoint", "checkpoint: /models/elsewhere")
+    config.write_text(text.replace("host: 127.0.0.1", "host: 0.0.0.0"))
+    assert main(["check", str(config)]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines()[-1] == f"serve_app check: {config} has 1 problem"
+    assert len(told.err.splitlines()) == 3
 
 
 MISSPELT = {

@@ -36,11 +36,16 @@ class Blocklist:
     def load(cls, path: str) -> "Blocklist":
         """Raises ValueError that names the line at fault."""
         try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
+            text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as fault:
             raise ValueError(f"the blocklist {path} cannot be read: {fault}") from fault
+        return cls.parse(text, path)
+
+    @classmethod
+    def parse(cls, text: str, path: str) -> "Blocklist":
+        """The list in ``text``, the content of ``path``. Raises ValueError that names the line at fault."""
         files, hashes = set(), []
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(text.splitlines(), start=1):
             kind, _, value = line.partition("#")[0].strip().lower().partition(":")
             if kind == "sha256" and _is_hex(value, 64):
                 files.add(value)

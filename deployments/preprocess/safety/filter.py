@@ -8,12 +8,9 @@ from threading import Lock
 from deployments.contract import Verdict
 from deployments.errors import ImageBlocked, SafetyUnavailable
 from deployments.preprocess.safety.check import SafetyCheck, Subject
-from deployments.preprocess.safety.settings import Action, SafetyKnobs
+from deployments.preprocess.safety.settings import UNCHECKED, Action, SafetyKnobs
 
 logger = logging.getLogger("ray.serve")
-
-UNCHECKED = "unchecked"
-"""The label of a picture that was taken although a check failed."""
 
 
 def action_of(verdict: Verdict, knobs: SafetyKnobs) -> Action:

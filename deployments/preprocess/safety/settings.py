@@ -1,10 +1,33 @@
 """Which safety checks run (structure) and what their verdicts lead to (knobs)."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Action = Literal["block", "flag", "pass"]
+
+UNCHECKED = "unchecked"
+"""The label of a picture that was taken although a check failed."""
+
+DEFAULT_ACTIONS: dict[str, Action] = {"blocked_picture": "block", "identity_card": "block", "bank_card": "block"}
+
+
+def _checked_label(text: str) -> str:
+    if not text or text != text.strip():
+        raise ValueError("a label is a text without spaces around it")
+    if text == UNCHECKED:
+        raise ValueError(f"'{UNCHECKED}' marks what a failed check left out: `on_failure` says what is done about it")
+    return text
+
+
+def _over_defaults(actions: dict[str, Action]) -> dict[str, Action]:
+    return DEFAULT_ACTIONS | actions
+
+
+Label = Annotated[str, AfterValidator(_checked_label)]
+Actions = Annotated[dict[Label, Action], AfterValidator(_over_defaults)]
+Score = Annotated[float, Field(ge=0, le=1)]
+Phrase = Annotated[str, Field(pattern=r"\S")]
 
 
 class ClipSettings(BaseModel):
@@ -13,8 +36,8 @@ class ClipSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     folder: str
-    phrases: dict[str, str] = Field(min_length=1, description="by label, what a picture of that kind is called")
-    otherwise: tuple[str, ...] = Field(("a screenshot", "a photo of a thing", "a document"), min_length=1)
+    phrases: dict[Label, Phrase] = Field(min_length=1, description="by label, what a picture of that kind is called")
+    otherwise: tuple[Phrase, ...] = Field(("a screenshot", "a photo of a thing", "a document"), min_length=1)
 
 
 class SafetySettings(BaseModel):
@@ -38,10 +61,12 @@ class SafetyKnobs(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    actions: dict[str, Action] = {"blocked_picture": "block", "identity_card": "block", "bank_card": "block"}
+    actions: Actions = Field(
+        DEFAULT_ACTIONS, description="by label; laid over the default ones, of which `pass` switches one off"
+    )
     other_labels: Action = Field("pass", description="for the labels that `actions` does not name")
-    thresholds: dict[str, float] = Field({}, description="by label, instead of `threshold`")
-    threshold: float = Field(0.5, ge=0, le=1)
+    thresholds: dict[Label, Score] = Field({}, description="by label, instead of `threshold`")
+    threshold: Score = 0.5
     on_failure: Literal["open", "closed"] = Field(
         "closed", description="of a check: open takes the picture, flagged `unchecked`; closed refuses it"
     )

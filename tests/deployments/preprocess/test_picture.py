@@ -62,8 +62,9 @@ def test_a_jpeg_s_tiles_show_the_same_places_as_a_png_s(size, orientation):
 
 def test_under_load_there_are_fewer_tiles_of_the_same_picture():
     data = encoded(smooth(1200, 2400), "JPEG")
-    full, fast, holding = (prepare(data, PreprocessKnobs(), level) for level in Level)
-    budget = PreprocessKnobs().budget
+    knobs = PreprocessKnobs(max_image_tokens=6_500)
+    full, fast, holding = (prepare(data, knobs, level) for level in Level)
+    budget = knobs.budget
     assert full.sizes == tuple(part.size[::-1] for part in plan(2400, 1200, budget))  # known before decoding
     assert len(full.pixels) > len(fast.pixels) > len(holding.pixels) == 1
     assert full.picture == fast.picture == holding.picture

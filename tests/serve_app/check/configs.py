@@ -1,5 +1,10 @@
 """Configs that the checker reads: one with every level, small ones of ours, and one with merged keys."""
 
+from serve_app.check import Problem, check
+from serve_app.check.world import World
+
+LOCAL = "http_options: {host: 127.0.0.1}\n"
+
 # The tag at the end of a line names the row of MISSPELT (or the test) that breaks the line's key.
 FULL = """\
 proxy_location: HeadOnly  # top
@@ -114,10 +119,15 @@ def ours(deployment: str = "", args: str = "{}") -> str:
     """A small config of our application, with the keys of one deployment from line 6 on."""
     keys = "".join(f"    {line}\n" for line in deployment.splitlines())
     deployments = f"  deployments:\n  -\n{keys}" if deployment else ""
-    return f"applications:\n- import_path: serve_app.graph:build\n  args: {args}\n{deployments}"
+    return f"applications:\n- import_path: serve_app.graph:build\n  args: {args}\n{deployments}{LOCAL}"
 
 
-MERGED = """\
+def errors(text: str, world: World | None = None) -> list[Problem]:
+    """The problems that fail the config."""
+    return [problem for problem in check(text, world) if not problem.warning]
+
+
+MERGED = f"""\
 applications:
 - import_path: serve_app.graph:build
   deployments:
@@ -126,4 +136,4 @@ applications:
     max_ongoing_requests: 8
   - <<: *base
     name: Ingress
-"""
+{LOCAL}"""

@@ -5,23 +5,23 @@ import warnings
 import pytest
 import ray
 
-from serve_app.check import Problem, check, resolved
+from serve_app.check import Problem, resolved
 
-from .configs import FULL, MERGED, ours, tagged, with_line
+from .configs import FULL, LOCAL, MERGED, errors, ours, tagged, with_line
 
 APP = "applications[0]"
 ACTORS = "deployment_actors[0]"
 
 
 def only(text: str) -> Problem:
-    problems = check(text)
+    problems = errors(text)
     assert len(problems) == 1, "\n".join(map(str, problems))
     return problems[0]
 
 
 def test_a_config_with_every_level_has_no_problem() -> None:
     running = ray.is_initialized()
-    assert check(FULL) == []
+    assert errors(FULL) == []
     assert ray.is_initialized() == running  # checking starts nothing
 
 
@@ -151,8 +151,8 @@ def test_a_wrong_value_is_the_only_problem_with_its_place(tag: str, line: str, p
 
 
 def test_num_replicas_is_a_count_or_auto() -> None:
-    assert check(ours("name: Model\nnum_replicas: auto")) == []
-    assert check(ours("name: Model\nnum_replicas: auto\nautoscaling_config:\n  min_replicas: 50")) == []
+    assert errors(ours("name: Model\nnum_replicas: auto")) == []
+    assert errors(ours("name: Model\nnum_replicas: auto\nautoscaling_config:\n  min_replicas: 50")) == []
     assert only(ours("name: Model\nnum_replicas: many")).line == 7
     assert only(ours("name: Model\nnum_replicas: 0")).message == "must be greater than 0 or a valid string, got 0"
 
@@ -165,7 +165,7 @@ def test_a_key_of_an_api_is_not_repeated_in_the_message() -> None:
 
 def test_every_problem_is_told_in_the_order_of_lines() -> None:
     text = ours("name: Model\nmax_ongoing_requests: none\nuser_config:\n  beam_with: 2\n  level: slow", "{modle: 1}")
-    assert [problem.line for problem in check(text)] == [3, 7, 9, 10]
+    assert [problem.line for problem in errors(text)] == [3, 7, 9, 10]
 
 
 # Each row: a whole text, the line of its only problem, and what the message says.
@@ -220,9 +220,9 @@ def test_a_key_given_twice_is_a_problem_where_it_stands_again() -> None:
 
 
 def test_a_merged_key_may_be_given_again_and_keeps_the_line_of_its_anchor() -> None:
-    assert check(MERGED) == []
+    assert errors(MERGED) == []
     assert [one["name"] for one in resolved(MERGED)["applications"][0]["deployments"]] == ["Model", "Ingress"]
-    broken = check(MERGED.replace("max_ongoing_requests", "max_ongoing_request"))
+    broken = errors(MERGED.replace("max_ongoing_requests", "max_ongoing_request"))
     assert [(problem.line, problem.path) for problem in broken] == [(6, INGRESS), (6, PREPROCESSOR)]
 
 
@@ -257,17 +257,17 @@ def test_keys_that_contradict_each_other_are_one_problem(deployment: str, line: 
 
 
 def test_the_model_may_see_the_gpus_and_the_code_masks_what_the_file_does_not_replace() -> None:
-    assert check(ours("name: Model\nray_actor_options: {num_gpus: 0.5}")) == []
-    assert check(ours("name: Ingress\nmax_ongoing_requests: 5")) == []
+    assert errors(ours("name: Model\nray_actor_options: {num_gpus: 0.5}")) == []
+    assert errors(ours("name: Ingress\nmax_ongoing_requests: 5")) == []
 
 
 def test_what_must_tell_things_apart_is_given_once() -> None:
     twice = "applications:\n- import_path: serve_app.graph:build\n  deployments:\n  - name: Model\n  - name: Model\n"
-    assert only(twice) == Problem(5, f"{PREPROCESSOR}.name", "name 'Model' is taken already (line 4)")
+    assert only(twice + LOCAL) == Problem(5, f"{PREPROCESSOR}.name", "name 'Model' is taken already (line 4)")
     one, other = "- {name: a, import_path: other:app", "- {name: b, import_path: other:app"
     assert only(f"applications:\n{one}}}\n{other}}}\n").message == "route_prefix '/' is taken already (line 2)"
-    assert check(f"applications:\n{one}, route_prefix: }}\n{other}, route_prefix: }}\n") == []
-    assert check(f"applications:\n{one}, route_prefix: }}\n{other}}}\n") == []
+    assert errors(f"applications:\n{one}, route_prefix: }}\n{other}, route_prefix: }}\n") == []
+    assert errors(f"applications:\n{one}, route_prefix: }}\n{other}}}\n") == []
     assert only(f"applications:\n{one}, route_prefix: /x}}\n{one}}}\n") == Problem(
         3, "applications[1].name", "name 'a' is taken already (line 2)"
     )
@@ -283,13 +283,13 @@ def test_an_external_scaler_excludes_autoscaling() -> None:
 def test_another_application_keeps_its_args_and_names_but_not_its_typos() -> None:
     foreign = ours("name: Encoder\nuser_config: {any: thing}\nray_actor_options: {num_cpus: 1}", "{any: thing}")
     foreign = foreign.replace("serve_app.graph:build", "other:app")
-    assert check(foreign) == []
+    assert errors(foreign) == []
     assert only(foreign.replace("num_cpus", "num_cpu")).message.endswith("(did you mean 'num_cpus'?)")
     policy = "user_config: {}\n    autoscaling_config: {policy: {policy_function: nowhere.policies:mine}}"
-    assert check(foreign.replace("user_config: {any: thing}", policy)) == []
+    assert errors(foreign.replace("user_config: {any: thing}", policy)) == []
 
 
 def test_serves_own_warnings_do_not_leak() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert check(FULL) == []
+        assert errors(FULL) == []

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from serve_app.check import check, resolved
 
-from .configs import FULL, MERGED, ours
+from .configs import FULL, MERGED, errors, ours
 
 
 def test_resolved_fills_in_serves_defaults_and_ours() -> None:
@@ -45,7 +45,7 @@ def test_resolved_is_plain_yaml_that_is_fine_and_complete(text: str) -> None:
     config = resolved(text)
     dumped = yaml.safe_dump(config, allow_unicode=True, sort_keys=False)
     assert yaml.safe_load(dumped) == config
-    assert check(dumped) == []
+    assert errors(dumped) == []
     assert resolved(dumped) == config
 
 
@@ -80,7 +80,7 @@ def put(tree: Any, path: tuple[Any, ...], value: Any) -> Any:
 def test_no_value_anywhere_makes_it_raise(path: tuple[Any, ...], value: Any) -> None:
     text = yaml.safe_dump(put(yaml.safe_load(FULL), path, value))
     assert all(problem.line > 0 and problem.message for problem in check(text))
-    if check(text) == []:
+    if errors(text) == []:
         assert yaml.safe_load(yaml.safe_dump(resolved(text)))["applications"] is not None
 
 

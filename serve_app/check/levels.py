@@ -1,23 +1,27 @@
 """What may stand at each level of a Serve config, by Serve's own schema classes and our settings, and its defaults."""
 
+import re
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Annotated, Any, Union, cast, get_args, get_origin
 
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
-from pydantic_core import to_jsonable_python
+from pydantic_core import PydanticUndefined, to_jsonable_python
 from ray.runtime_env import RuntimeEnv, RuntimeEnvConfig
 from ray.serve._private.config import DeploymentConfig
 from ray.serve._private.utils import DEFAULT
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from ray.serve.schema import DeploymentSchema, ServeApplicationSchema
 
+from serve_app.check.problems import Problem, near
+from serve_app.check.yaml_lines import Yaml, join
 from serve_app.settings import KNOBS, AppSettings
-from serve_app.yaml_lines import Yaml, join
 
 OURS = "serve_app.graph:build"
+OUR_PACKAGES = ("serve_app", "deployments")
 SCALARS = (str, int, float, bool, types.NoneType)
 EMPTY = Yaml(0, {})
 
@@ -54,6 +58,13 @@ def fields_of(level: Level) -> dict[str, FieldInfo]:
     # Left from files of a single application; Serve refuses both in a list of applications.
     refused = ("host", "port") if level.model is ServeApplicationSchema else ()
     return {info.alias or name: info for name, info in level.model.model_fields.items() if name not in refused}
+
+
+def meant(level: Level) -> set[str]:
+    """Keys that are absent because they are misspelt."""
+    absent = [key for key in fields_of(level) if key not in level.node.children]
+    strange = [key for key in level.node.children if key not in fields_of(level)]
+    return {match for key in strange for match in near(key, absent)}
 
 
 def _annotation(level: Level, key: str) -> Any:
@@ -99,7 +110,26 @@ def _is_scalar_of(parts: tuple[Any, ...], node: Yaml) -> bool:
 
 
 def _is_ours(model: type[BaseModel], node: Yaml) -> bool:
-    return model is ServeApplicationSchema and isinstance(node.value, dict) and node.value.get("import_path") == OURS
+    """Also under an ``import_path`` that is misspelt, so that the other problems are found too."""
+    path = node.value.get("import_path") if isinstance(node.value, dict) else None
+    if model is not ServeApplicationSchema or not isinstance(path, str):
+        return False
+    return re.split("[.:]", path)[0] in OUR_PACKAGES or bool(near(path, [OURS], likeness=0.85))
+
+
+def all_levels(level: Level) -> Iterator[Level]:
+    """The level and those inside it that are mappings, as they must be."""
+    if not isinstance(level.node.value, dict):
+        return
+    yield level
+    for key, child in level.node.children.items():
+        for inner in inner_levels(level, key, child) if key in fields_of(level) else ():
+            yield from all_levels(inner)
+
+
+def problem_at(level: Level, key: Any, message: str, warning: bool = False) -> Problem:
+    """A problem with the value of a key that the mapping has."""
+    return Problem(level.node.children[key].line, join(level.path, key), message, warning)
 
 
 def filled(level: Level) -> dict[str, Any]:
@@ -115,8 +145,30 @@ def filled(level: Level) -> dict[str, Any]:
 def _given(level: Level, key: str, child: Yaml) -> Any:
     inner = [filled(one) for one in inner_levels(level, key, child)]
     if not inner:
-        return child.value
+        return _as_read(level, key, child.value)
     return inner if isinstance(child.value, list) else inner[0]
+
+
+def _as_read(level: Level, key: str, value: Any) -> Any:
+    """The value as the model reads it: a number in quotes is one, actions are laid over the default ones."""
+    if value is None or (isinstance(value, dict | list) and not level.model.__module__.startswith(OUR_PACKAGES)):
+        return value
+    try:
+        reader = _reader(level.model, key)
+        return to_jsonable_python(reader.validate_python(value)) if reader else value
+    except ValidationError:
+        return value
+
+
+@cache
+def _reader(model: type[BaseModel], key: str) -> TypeAdapter[Any] | None:
+    """What reads a value of the key; None for a class of Ray's that pydantic knows nothing of."""
+    info = next(info for name, info in model.model_fields.items() if (info.alias or name) == key)
+    annotated: Any = Annotated[(info.annotation, *info.metadata, key)]
+    try:
+        return TypeAdapter(annotated)
+    except PydanticUserError:
+        return None
 
 
 def _default(level: Level, key: str, info: FieldInfo) -> Any:
@@ -129,7 +181,15 @@ def _default(level: Level, key: str, info: FieldInfo) -> Any:
     value = info.get_default(call_default_factory=True)
     if level.model is DeploymentSchema:
         scaled = key == "num_replicas" and level.node.value.get("autoscaling_config") is not None
-        twin = None if scaled else DeploymentConfig.model_fields.get(key)
-        value = twin.get_default(call_default_factory=True) if twin else None
-        value = DEFAULT.VALUE if value is None else value
+        value = DEFAULT.VALUE if scaled else _serve_default(key)
+    if value is PydanticUndefined:  # required, and at fault
+        return DEFAULT.VALUE
     return value if value is DEFAULT.VALUE else to_jsonable_python(value)
+
+
+@cache
+def _serve_default(key: str) -> Any:
+    """Of a deployment; cached, because some of them pickle classes."""
+    twin = DeploymentConfig.model_fields.get(key)
+    value = twin.get_default(call_default_factory=True) if twin else None
+    return DEFAULT.VALUE if value is None else value
