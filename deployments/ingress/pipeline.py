@@ -8,7 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from deployments.contract import OVERVIEW, PUBLIC, Answer, Box, Level, Prepared, Question, Usage, Verdict
+from deployments.contract import OVERVIEW, PUBLIC, Answer, Box, Level, Prepared, Question, Turn, Usage, Verdict
 from deployments.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -27,6 +27,7 @@ from deployments.ingress.settings import IngressKnobs
 from deployments.ingress.trimming import Trimmer
 from deployments.ingress.uploads import SPOOL_BYTES, ByteBudget, Upload
 from deployments.ingress.watch import ModelWatch, PreprocessorWatch
+from deployments.texts import check_readable, is_visible
 
 logger = logging.getLogger("ray.serve")
 
@@ -41,7 +42,8 @@ HUNG_UP, CANCELLED = 499, "cancelled"
 class Ask:
     """A caller's request, as every HTTP surface states it: ``image`` is a file, or the URL of one.
 
-    ``arrived`` is seconds since the epoch: the time until the body was there counts towards the deadline.
+    ``arrived`` is seconds since the epoch: the time until the body was there counts towards the deadline. ``turns`` is
+    what was said before the question.
     """
 
     request_id: str
@@ -51,6 +53,7 @@ class Ask:
     max_new_tokens: int | None = None
     on_overload: OnOverload = "answer"
     tenant: str = PUBLIC
+    turns: tuple[Turn, ...] = ()
 
 
 NO_USAGE = Usage(0, 0, 0)
@@ -211,7 +214,7 @@ class Pipeline:
         async with self._memory.hold(work.image.size):
             data = await work.image.read()
             work.prepared = await self._preprocessor.prepare(data, self.watch.level, deadline)
-        question = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline)
+        question = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline, ask.turns)
         return Wanted(work.prepared, question, ask.tenant, self.knobs.mask_personal_numbers)
 
     @asynccontextmanager
@@ -237,13 +240,10 @@ class Pipeline:
         if not size:
             raise ImageMissing("there is no picture: send one in the field `image`")
         if isinstance(ask.image, Upload) and size > knobs.max_body_bytes:
-            raise BodyTooLarge(f"the picture has {size} bytes, more than the {knobs.max_body_bytes} allowed")
-        if not ask.text.strip():
-            raise QuestionEmpty("the question is empty: say what you want to know about the picture")
-        if len(ask.text) > knobs.max_question_chars:
-            raise QuestionTooLong(
-                f"the question has {len(ask.text)} characters, more than the {knobs.max_question_chars} allowed"
+            raise BodyTooLarge(
+                f"the picture has {size} bytes, more than the {knobs.max_body_bytes} allowed: send it smaller"
             )
+        _check_texts(ask, knobs.max_question_chars)
 
     def _timing(self, ask: Ask, work: "_Work") -> Timing:
         total = round((self._clock() - ask.arrived) * 1e3)
@@ -300,6 +300,21 @@ class Pipeline:
 
     def _holding(self, ask: Ask, knobs: IngressKnobs, wait_s: float, timing: Timing) -> Reply:
         return Reply(ask.request_id, knobs.holding_text, Level.HOLDING, timing, self.model_name, retry_after_s=wait_s)
+
+
+def _check_texts(ask: Ask, max_chars: int) -> None:
+    """Raises QuestionTooLong, QuestionEmpty, or RequestError for text that is none. Lengths first: the quickest."""
+    earlier = sum(len(turn.text) for turn in ask.turns)
+    if len(ask.text) + earlier > max_chars:
+        what = "the question and what was said before it together have" if earlier else "the question has"
+        raise QuestionTooLong(
+            f"{what} {len(ask.text) + earlier} characters, more than the {max_chars} allowed: send fewer words"
+        )
+    if not is_visible(ask.text):
+        raise QuestionEmpty("the question is empty: say what you want to know about the picture")
+    check_readable(ask.text, "the question")
+    for turn in ask.turns:
+        check_readable(turn.text, f"a message of role {turn.role}")
 
 
 @dataclass(slots=True)
