@@ -14,6 +14,7 @@ from deployments.ingress.http.complaints import told
 from deployments.ingress.http.methods import allowed
 from deployments.ingress.http.responses import error_response
 from deployments.ingress.http.routes import check_stranger
+from deployments.ingress.pipeline import CANCELLED, HUNG_UP
 from deployments.texts import quoted
 
 logger = logging.getLogger("ray.serve")
@@ -52,7 +53,8 @@ async def http_exception(request: Request, error: Exception) -> Response:
 
 async def gone(request: Request, error: Exception) -> Response:
     """The client went away while it was sending: nobody reads this, and it is no fault of ours."""
-    return _failed(request, RequestError("the request ended before its body did"))
+    request.state.error = CANCELLED
+    return Response(status_code=HUNG_UP)
 
 
 async def unexpected(request: Request, error: Exception) -> Response:
