@@ -14,20 +14,18 @@ from deployments.errors import (
     DeadlineExceeded,
     ImageMissing,
     Overloaded,
-    QuestionEmpty,
-    QuestionTooLong,
     TuwenError,
     Unavailable,
 )
 from deployments.ingress.answers.answers import Answers, Wanted
 from deployments.ingress.answers.cache import AnswerCache
 from deployments.ingress.ports import Downloader, Model, Preprocessor
+from deployments.ingress.questions import check_words
 from deployments.ingress.records import Record, RecordStore, Timing
 from deployments.ingress.settings import IngressKnobs
 from deployments.ingress.trimming import Trimmer
 from deployments.ingress.uploads import SPOOL_BYTES, ByteBudget, Upload
 from deployments.ingress.watch import ModelWatch, PreprocessorWatch
-from deployments.texts import check_readable, is_visible
 
 logger = logging.getLogger("ray.serve")
 
@@ -243,7 +241,7 @@ class Pipeline:
             raise BodyTooLarge(
                 f"the picture has {size} bytes, more than the {knobs.max_body_bytes} allowed: send it smaller"
             )
-        _check_texts(ask, knobs.max_question_chars)
+        check_words(ask.text, ask.turns, knobs.max_question_chars)
 
     def _timing(self, ask: Ask, work: "_Work") -> Timing:
         total = round((self._clock() - ask.arrived) * 1e3)
@@ -300,21 +298,6 @@ class Pipeline:
 
     def _holding(self, ask: Ask, knobs: IngressKnobs, wait_s: float, timing: Timing) -> Reply:
         return Reply(ask.request_id, knobs.holding_text, Level.HOLDING, timing, self.model_name, retry_after_s=wait_s)
-
-
-def _check_texts(ask: Ask, max_chars: int) -> None:
-    """Raises QuestionTooLong, QuestionEmpty, or RequestError for text that is none. Lengths first: the quickest."""
-    earlier = sum(len(turn.text) for turn in ask.turns)
-    if len(ask.text) + earlier > max_chars:
-        what = "the question and what was said before it together have" if earlier else "the question has"
-        raise QuestionTooLong(
-            f"{what} {len(ask.text) + earlier} characters, more than the {max_chars} allowed: send fewer words"
-        )
-    if not is_visible(ask.text):
-        raise QuestionEmpty("the question is empty: say what you want to know about the picture")
-    check_readable(ask.text, "the question")
-    for turn in ask.turns:
-        check_readable(turn.text, f"a message of role {turn.role}")
 
 
 @dataclass(slots=True)

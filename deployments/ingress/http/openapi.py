@@ -65,6 +65,12 @@ def _codes(kinds: Iterable[type[TuwenError]], status: int) -> list[str]:
     return list(dict.fromkeys(f"`{kind.code}`" for kind in kinds if kind.status == status))
 
 
+_CHARACTER = r"[^\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]"
+_SEEN = r"[^\s\x00-\x1f\x7f-\xa0\xad\u0300-\u036f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
+READABLE = f"^{_CHARACTER}*$"
+"""A text without control characters."""
+VISIBLE = f"^{_CHARACTER}*{_SEEN}{_CHARACTER}*$"
+"""One that shows something; of what no font shows, only the usual characters."""
 IMAGE: Schema = {"type": "string", "format": "binary", "minLength": 1, "description": "the picture, a file"}
 
 

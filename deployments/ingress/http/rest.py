@@ -16,7 +16,7 @@ from deployments.ingress.http.complaints import told
 from deployments.ingress.http.events import Event, event_stream
 from deployments.ingress.http.forms import read_form
 from deployments.ingress.http.methods import answer_head
-from deployments.ingress.http.openapi import ASKING, EVENTS, KEYED, PUBLIC, Responses, failures, form
+from deployments.ingress.http.openapi import ASKING, EVENTS, KEYED, PUBLIC, VISIBLE, Responses, failures, form
 from deployments.ingress.http.routes import AskRoute, KeyedRoute, PublicRoute
 from deployments.ingress.pipeline import Ask, OnOverload, Pipeline, Reply
 from deployments.ingress.uploads import Upload
@@ -29,8 +29,7 @@ routers = (asking, keyed, public)
 
 REPLY: Responses = {200: {"description": "the reply; with `stream`, events", "content": EVENTS}}
 NOT_READY: Responses = {503: {"description": "not ready, and why"}}
-WORDS: JsonDict = {"pattern": r"\S"}
-"""A text that is not blank, in JSON Schema."""
+WORDS: JsonDict = {"pattern": VISIBLE}
 
 
 class AskForm(BaseModel):

@@ -2,10 +2,11 @@
 
 from deployments.ingress.http.openai.messages import DETAILS, ECHOED, MAX_MESSAGES, MAX_PARTS
 from deployments.ingress.http.openai.parameters import MAX_NEW_TOKENS, PARAMETERS
-from deployments.ingress.http.openapi import Schema
+from deployments.ingress.http.openapi import READABLE, VISIBLE, Schema
 
 NULL: Schema = {"type": "null"}
 """What any other name may have: null is as good as nothing."""
+WORDS: Schema = {"type": "string", "pattern": READABLE}
 
 
 def _object(properties: Schema, required: list[str]) -> Schema:
@@ -34,7 +35,7 @@ def _text_part(text: Schema) -> Schema:
     return _object({"type": {"const": "text"}, "text": text, "cache_control": {}}, ["type", "text"])
 
 
-TEXT_PART = _text_part({"type": "string"})
+TEXT_PART = _text_part(WORDS)
 IMAGE_PART = _object(
     {
         "type": {"const": "image_url"},
@@ -43,13 +44,13 @@ IMAGE_PART = _object(
     },
     ["type", "image_url"],
 )
-TEXT: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": TEXT_PART, "maxItems": MAX_PARTS}]}
+TEXT: Schema = {"anyOf": [WORDS, {"type": "array", "items": TEXT_PART, "maxItems": MAX_PARTS}]}
 ASKING: Schema = {
     "description": "the question and its picture",
     "type": "array",
     "items": {"anyOf": [TEXT_PART, IMAGE_PART]},
     "maxItems": MAX_PARTS,
-    "allOf": [{"contains": _text_part({"type": "string", "pattern": r"\S"})}, {"contains": IMAGE_PART}],
+    "allOf": [{"contains": _text_part({"type": "string", "pattern": VISIBLE})}, {"contains": IMAGE_PART}],
 }
 EMPTY: Schema = {"enum": [None, "", [], {}, False, 0]}
 MESSAGE: Schema = {

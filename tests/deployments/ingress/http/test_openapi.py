@@ -94,6 +94,9 @@ BAD_MESSAGES = [
     [{"role": "user", "content": [{"type": "video"}]}],
     [{"role": "user", "content": [asking()["content"][0]]}],
     [asking(" ")],
+    [asking("\u200b\ufe0f")],
+    [asking("a\x00")],
+    [{"role": "system", "content": "\x1b[1m"}, asking()],
     [asking(url="ftp://a/b")],
     [asking(url="data:image/png;base64,abc")],
 ]
