@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.responses import RedirectResponse
 
 from deployments.errors import MethodNotAllowed, NotFound, RequestError, TuwenError, Unauthorized
 from deployments.ingress.http.complaints import told
@@ -40,6 +41,8 @@ async def invalid_field(request: Request, error: Exception) -> Response:
 async def http_exception(request: Request, error: Exception) -> Response:
     """Starlette's own: unknown paths, wrong methods, bodies that cannot be parsed."""
     assert isinstance(error, HTTPException)
+    if (prefix := request.scope.get("root_path")) and request.scope["path"] == prefix:
+        return RedirectResponse(prefix.rpartition("/")[2] + "/")  # the page, whose own addresses are relative
     try:
         check_stranger(request)
     except Unauthorized as refusal:
@@ -89,5 +92,9 @@ def _nothing_there(request: Request) -> str:
     path = request.scope["path"]
     tidy = re.sub("/+", "/", path).rstrip("/")
     meant = tidy != path and allowed(request.app, {**request.scope, "path": tidy})
-    hint = f"did you mean {quoted(tidy)}?" if meant else "the paths that there are stand at /docs"
+    hint = (
+        f"did you mean {quoted(tidy)}?"
+        if meant
+        else f"the paths that there are stand at {request.scope.get('root_path', '')}/docs"
+    )
     return f"there is nothing at {quoted(path)}: {hint}"

@@ -1,6 +1,10 @@
 """HTTP as programs expect it: HEAD, OPTIONS, ``Allow``, odd paths, and what monitoring and load testers ask first."""
 
+from hashlib import sha256
+from importlib.metadata import version
+
 import pytest
+from starlette.testclient import TestClient
 
 from deployments.errors import TuwenError
 
@@ -97,6 +101,14 @@ def test_health_asks_the_model_no_more_than_it_has_to(service):
 
 
 def test_the_version_is_the_package_s(service):
-    from importlib.metadata import version
-
     assert service.client.get("/version").json() == {"version": version("tuwen"), "model": "tuwen-test"}
+
+
+def test_under_a_prefix_its_bare_name_leads_to_the_page_whatever_the_host(service):
+    client = TestClient(service.client.app, base_url="http://localhost", root_path="/a/tuwen")
+    assert "at /a/tuwen/docs" in client.get("/a/tuwen/nope").json()["error"]["message"]
+    assert "`/a/tuwen/v1/ask`" in client.post("/a/tuwen/v1/ask/").json()["error"]["message"]
+    service.knobs(api_key_sha256=(sha256(b"key").hexdigest(),))
+    response = client.get("/a/tuwen", follow_redirects=False)
+    assert (response.status_code, response.headers["Location"]) == (307, "tuwen/")
+    assert client.get("/a/tuwen").headers["content-type"].startswith("text/html")
