@@ -65,7 +65,7 @@ class PromptWriter:
         """The prompt for ``question`` after pictures of ``image_tokens`` visual tokens each (may be empty).
 
         ``places`` says where in one large picture each of several belongs; without it they are not introduced.
-        ``turns`` is what was said before. Raises QuestionEmpty, and RequestError for turns that the template refuses.
+        ``turns`` is what was said before. Raises RequestError for turns that the template refuses.
         """
         parts = self.render(question, len(image_tokens), places, turns).split(IMAGE_TOKEN)
         if len(parts) != len(image_tokens) + 1:
@@ -94,6 +94,11 @@ class PromptWriter:
             ) from fault
         return text
 
+    def check(self, question: str) -> None:
+        """Raises QuestionEmpty where nothing to be seen is left of a question without its control tokens."""
+        if not is_visible(self.plain(question)):
+            raise QuestionEmpty("nothing is left of the question without its control tokens: ask in words")
+
     def plain(self, text: str) -> str:
         """The text without what the tokenizer would read as a control token: a question cannot end its turn."""
         control = tuple(str(token) for token in self.tokenizer.added_tokens_decoder.values())
@@ -110,10 +115,7 @@ class PromptWriter:
 
     def _asked(self, question: str, pictures: int, places: Sequence[Place]) -> list[Content]:
         """The content of the last turn: the picture's parts, then the question."""
-        text = self.plain(question)
-        if not is_visible(text):
-            raise QuestionEmpty("nothing is left of the question without its control tokens: ask in words")
-        asked: Content = {"type": "text", "text": text}
+        asked: Content = {"type": "text", "text": self.plain(question)}
         if pictures > 1 and places:
             shown = [({"type": "text", "text": introduction(place)}, {"type": "image"}) for place in places]
             return [*chain.from_iterable(shown), asked]

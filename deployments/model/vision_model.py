@@ -94,11 +94,13 @@ class VisionModel:
         """Queue a question about prepared pictures; what is not given is as the knobs say, by default the present ones.
 
         ``places`` tells the parts of one large picture apart; without it, several pictures are not introduced.
-        ``turns`` is what was said before the question.
+        ``turns`` is what was said before the question. Raises QuestionEmpty, RequestError for what cannot be asked.
         """
         knobs = knobs or self.knobs  # one read: another thread may swap them
         counts = [token_count(picture.shape[0], picture.shape[1], self.loaded.layout) for picture in pictures]
-        prompt = self._writer(knobs).write(text, counts, places, turns)
+        writer = self._writer(knobs)
+        writer.check(text)
+        prompt = writer.write(text, counts, places, turns)
         decoding = _decoding(knobs, max_new_tokens, beam_width)
         return self.engine.submit(EngineRequest(prompt, pictures, decoding, deadline, on_tokens=on_tokens))
 

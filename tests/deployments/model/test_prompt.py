@@ -94,7 +94,8 @@ def test_no_turn_can_write_control_tokens(role, attack):
 )
 def test_a_question_of_control_tokens_alone_is_empty(question):
     with pytest.raises(QuestionEmpty):
-        WRITER.write(question, [4])
+        WRITER.check(question)
+    WRITER.check(question + "？")
 
 
 def test_control_tokens_deep_inside_each_other_are_taken_out_in_one_pass():
