@@ -37,8 +37,16 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """Something said before the question, in the roles of chat templates."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
-    """What the model is asked about a prepared picture.
+    """What the model is asked about a prepared picture, and in ``turns`` what was said before it.
 
     ``deadline`` is seconds since the epoch: nobody reads the answer after it. It crosses machines, whose clocks are
     taken to agree to within a fraction of a second (NTP).
@@ -48,6 +56,7 @@ class Question:
     text: str
     max_new_tokens: int | None
     deadline: float
+    turns: tuple[Turn, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.text.strip():

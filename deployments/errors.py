@@ -68,6 +68,11 @@ class TuwenError(Exception):
         return self.message
 
 
+def tree(kind: type[TuwenError] = TuwenError) -> list[type[TuwenError]]:
+    """Every class of the tree below, parents first."""
+    return [kind, *(below for child in kind.__subclasses__() for below in tree(child))]
+
+
 class RequestError(TuwenError):
     status, code = 400, "invalid_request"
 

@@ -7,20 +7,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from deployments.errors import TuwenError  # noqa: E402
-from deployments.ingress.http import docs, openai, page, rest  # noqa: E402
+from deployments.errors import tree  # noqa: E402
+from deployments.ingress.http import docs, page, rest  # noqa: E402
+from deployments.ingress.http.openai import routes as openai  # noqa: E402
 
 INTERNAL_ROUTES = {"/samples", "/samples/{name}", "/docs/{name}"}  # what the page itself asks for
 
 
-def tree(kind: type[TuwenError] = TuwenError) -> list[type[TuwenError]]:
-    """Every class of the error tree, parents first."""
-    return [kind, *(below for child in kind.__subclasses__() for below in tree(child))]
-
-
 def routes() -> set[str]:
     modules = (rest, openai, page, docs)
-    return {route.path for module in modules for router in module.routers for route in router.routes} - INTERNAL_ROUTES
+    paths = {route.path for module in modules for router in module.routers for route in router.routes}
+    return {path.replace(":path}", "}") for path in paths} - INTERNAL_ROUTES
 
 
 def faults() -> list[str]:

@@ -8,20 +8,19 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from deployments.contract import OVERVIEW, PUBLIC, Answer, Box, Level, Prepared, Question, Usage, Verdict
+from deployments.contract import OVERVIEW, PUBLIC, Answer, Box, Level, Prepared, Question, Turn, Usage, Verdict
 from deployments.errors import (
     BodyTooLarge,
     DeadlineExceeded,
     ImageMissing,
     Overloaded,
-    QuestionEmpty,
-    QuestionTooLong,
     TuwenError,
     Unavailable,
 )
 from deployments.ingress.answers.answers import Answers, Wanted
 from deployments.ingress.answers.cache import AnswerCache
 from deployments.ingress.ports import Downloader, Model, Preprocessor
+from deployments.ingress.questions import check_words
 from deployments.ingress.records import Record, RecordStore, Timing
 from deployments.ingress.settings import IngressKnobs
 from deployments.ingress.trimming import Trimmer
@@ -41,7 +40,8 @@ HUNG_UP, CANCELLED = 499, "cancelled"
 class Ask:
     """A caller's request, as every HTTP surface states it: ``image`` is a file, or the URL of one.
 
-    ``arrived`` is seconds since the epoch: the time until the body was there counts towards the deadline.
+    ``arrived`` is seconds since the epoch: the time until the body was there counts towards the deadline. ``turns`` is
+    what was said before the question.
     """
 
     request_id: str
@@ -51,6 +51,7 @@ class Ask:
     max_new_tokens: int | None = None
     on_overload: OnOverload = "answer"
     tenant: str = PUBLIC
+    turns: tuple[Turn, ...] = ()
 
 
 NO_USAGE = Usage(0, 0, 0)
@@ -211,7 +212,7 @@ class Pipeline:
         async with self._memory.hold(work.image.size):
             data = await work.image.read()
             work.prepared = await self._preprocessor.prepare(data, self.watch.level, deadline)
-        question = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline)
+        question = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline, ask.turns)
         return Wanted(work.prepared, question, ask.tenant, self.knobs.mask_personal_numbers)
 
     @asynccontextmanager
@@ -237,13 +238,10 @@ class Pipeline:
         if not size:
             raise ImageMissing("there is no picture: send one in the field `image`")
         if isinstance(ask.image, Upload) and size > knobs.max_body_bytes:
-            raise BodyTooLarge(f"the picture has {size} bytes, more than the {knobs.max_body_bytes} allowed")
-        if not ask.text.strip():
-            raise QuestionEmpty("the question is empty: say what you want to know about the picture")
-        if len(ask.text) > knobs.max_question_chars:
-            raise QuestionTooLong(
-                f"the question has {len(ask.text)} characters, more than the {knobs.max_question_chars} allowed"
+            raise BodyTooLarge(
+                f"the picture has {size} bytes, more than the {knobs.max_body_bytes} allowed: send it smaller"
             )
+        check_words(ask.text, ask.turns, knobs.max_question_chars)
 
     def _timing(self, ask: Ask, work: "_Work") -> Timing:
         total = round((self._clock() - ask.arrived) * 1e3)

@@ -81,8 +81,9 @@ class Model:
     async def _answer(self, pictures: tuple[Pixels, ...], places: tuple[Place, ...], question: Question) -> Answer:
         knobs = self._model.knobs  # one read: they may be swapped
         future = self._model.submit(
-            pictures, question.text, question.max_new_tokens, deadline=question.deadline, places=places, knobs=knobs
-        )
+            pictures, question.text, question.max_new_tokens, deadline=question.deadline, places=places, knobs=knobs,
+            turns=question.turns,
+        )  # fmt: skip
         return self._told(await asyncio.wrap_future(future), knobs)
 
     async def _streamed(
@@ -96,7 +97,7 @@ class Model:
         knobs = self._model.knobs
         future = self._model.submit(
             pictures, question.text, question.max_new_tokens, deadline=question.deadline, places=places,
-            on_tokens=tell, knobs=knobs,
+            on_tokens=tell, knobs=knobs, turns=question.turns,
         )  # fmt: skip
         future.add_done_callback(lambda _: tell(None))
         text = self._model.text_stream()

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from deployments.contract import Level, ModelInfo, Pixels, Place
+from deployments.contract import Level, ModelInfo, Pixels, Place, Turn
 from deployments.model import memory
 from deployments.model.answer_text import clean
 from deployments.model.capacity import Capacity, capacity
@@ -89,14 +89,18 @@ class VisionModel:
         places: tuple[Place, ...] = (),
         on_tokens: Callable[[tuple[int, ...]], None] | None = None,
         knobs: ModelKnobs | None = None,
+        turns: tuple[Turn, ...] = (),
     ) -> Future[Generation]:
         """Queue a question about prepared pictures; what is not given is as the knobs say, by default the present ones.
 
         ``places`` tells the parts of one large picture apart; without it, several pictures are not introduced.
+        ``turns`` is what was said before the question. Raises QuestionEmpty, RequestError for what cannot be asked.
         """
         knobs = knobs or self.knobs  # one read: another thread may swap them
         counts = [token_count(picture.shape[0], picture.shape[1], self.loaded.layout) for picture in pictures]
-        prompt = self._writer(knobs).write(text, counts, places)
+        writer = self._writer(knobs)
+        writer.check(text)
+        prompt = writer.write(text, counts, places, turns)
         decoding = _decoding(knobs, max_new_tokens, beam_width)
         return self.engine.submit(EngineRequest(prompt, pictures, decoding, deadline, on_tokens=on_tokens))
 

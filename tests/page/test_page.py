@@ -138,6 +138,10 @@ def test_a_server_s_refusal_is_readable(page, tmp_path):
     page.click("#ask")
     page.wait_for_selector("body[data-state=error]")
     assert "image_truncated" in page.inner_text("#error")
+    assert page.inner_text("#error-message") == "文件不完整或已损坏，请重新保存或下载后再上传。"
+    page.click("#language")
+    assert "whole file" in page.inner_text("#error-message")
+    page.click("#language")
     screenshot(page, "error")
 
 

@@ -30,6 +30,7 @@ class Wanted:
             serving,
             self.question.max_new_tokens,
             self.masked,
+            self.question.turns,
         )
 
 

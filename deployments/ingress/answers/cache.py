@@ -9,11 +9,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from deployments.contract import FinishReason, Level, Usage
+from deployments.contract import FinishReason, Level, Turn, Usage
 
 MAX_ANSWER_CHARS = 20_000
 """A longer answer is not kept: the bound on what an entry can take in any store."""
@@ -25,7 +25,8 @@ class CacheKey:
 
     ``tenant`` keeps one customer from learning by the time an answer takes what another has asked (CVE-2025-46570).
     ``picture`` is a digest of the prepared pixels and of how they are prepared; ``serving`` one of prompt, model,
-    revision, quantization and decoding. ``masked``: personal numbers are masked in the answer.
+    revision, quantization and decoding. ``masked``: personal numbers are masked in the answer. ``turns`` is what was
+    said before the question.
     """
 
     tenant: str
@@ -34,11 +35,14 @@ class CacheKey:
     serving: str
     max_new_tokens: int | None
     masked: bool
+    turns: tuple[Turn, ...] = ()
 
     @property
     def digest(self) -> str:
         """SHA-256 in hex over the fields as a JSON list, in which no two different keys read the same."""
-        fields = [self.tenant, self.picture, self.question, self.serving, self.max_new_tokens, self.masked]
+        fields: list[Any] = [self.tenant, self.picture, self.question, self.serving, self.max_new_tokens, self.masked]
+        if self.turns:
+            fields.append([[turn.role, turn.text] for turn in self.turns])
         return sha256(json.dumps(fields, separators=(",", ":")).encode()).hexdigest()
 
 

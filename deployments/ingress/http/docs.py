@@ -8,7 +8,9 @@ from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse, HTMLResponse
 
 from deployments.errors import NotFound
+from deployments.ingress.http.methods import answer_head
 from deployments.ingress.http.routes import PublicRoute
+from deployments.texts import quoted
 
 STATIC = files("fastapi_offline") / "static"
 FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
@@ -41,5 +43,8 @@ async def docs() -> Response:
 @router.get("/docs/{name}")
 async def asset(name: str) -> Response:
     if name not in FILES:
-        raise NotFound(f"there is no file {name}")
+        raise NotFound(f"there is no file {quoted(name)}")
     return FileResponse(str(STATIC / name), media_type=FILES[name], headers={"Cache-Control": "max-age=86400"})
+
+
+answer_head(router)

@@ -15,6 +15,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from deployments.errors import ImageMissing, RequestError, UnsupportedMediaType
+from deployments.ingress.http.content import demand_unpacked
 from deployments.ingress.uploads import SPOOL_BYTES, Upload
 
 MAX_TEXT_BYTES = 64 * 1024
@@ -45,6 +46,7 @@ async def read_form(request: Request, texts: frozenset[str], files: frozenset[st
     Raises UnsupportedMediaType for another kind of body, ImageMissing for a text where a file belongs, RequestError for
     all else: an unknown field, one given twice, a text that is not in the charset that it should be in.
     """
+    demand_unpacked(request)
     header = request.headers.get("content-type", "")
     kind, options = parse_options_header(header.encode("latin-1"))
     if kind != b"multipart/form-data":
@@ -102,7 +104,10 @@ def _sorted(parser: _Parser, charset: str, texts: frozenset[str], files: frozens
             raise RequestError(f"the field `{name}` is given {names.count(name)} times: send it once")
     for name, _, _ in parser.texts:
         if name in files:
-            raise RequestError(f"the field `{name}` holds a text, not a file: send the file, under its name")
+            raise RequestError(
+                f"the field `{name}` came without a file name, and so as text: send a file "
+                f"(curl: -F {name}=@picture.png)"
+            )
     for name, _ in parser.items:
         if name not in files:
             raise RequestError(f"the field `{name}` holds a file, not a text")

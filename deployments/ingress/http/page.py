@@ -10,7 +10,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from deployments.errors import NotFound
+from deployments.ingress.http.methods import answer_head
 from deployments.ingress.http.routes import PublicRoute
+from deployments.texts import quoted
 
 PAGE = Path(__file__).parent / "page.html"
 INDEX = "samples.json"
@@ -42,7 +44,7 @@ async def sample(request: Request, name: str) -> Response:
     for entry in request.app.state.samples:
         if entry["file"] == name:  # only files in the index are served: no path is ever built from the request
             return FileResponse(request.app.state.samples_folder / entry["file"])
-    raise NotFound(f"there is no sample {name}")
+    raise NotFound(f"there is no sample {quoted(name)}")
 
 
 def read_index(folder: Path | None) -> Sequence[dict[str, Any]]:
@@ -56,3 +58,6 @@ def read_index(folder: Path | None) -> Sequence[dict[str, Any]]:
 @cache
 def _page() -> str:
     return PAGE.read_text(encoding="utf-8")
+
+
+answer_head(router)

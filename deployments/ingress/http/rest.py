@@ -1,24 +1,35 @@
-"""The REST surface: ``/v1/ask``, ``/chat``, ``/v1/requests/{id}``, ``/healthz``."""
+"""The REST surface: ``/v1/ask``, ``/chat``, ``/v1/requests/{id}``, and what monitoring asks first."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
+from importlib import metadata
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.config import JsonDict
 
 from deployments.errors import ImageMissing, NotFound, RequestError, TuwenError
+from deployments.ingress.http.complaints import told
 from deployments.ingress.http.events import Event, event_stream
 from deployments.ingress.http.forms import read_form
-from deployments.ingress.http.responses import told
+from deployments.ingress.http.methods import answer_head
+from deployments.ingress.http.openapi import ASKING, EVENTS, KEYED, PUBLIC, VISIBLE, Responses, failures, form
 from deployments.ingress.http.routes import AskRoute, KeyedRoute, PublicRoute
 from deployments.ingress.pipeline import Ask, OnOverload, Pipeline, Reply
 from deployments.ingress.uploads import Upload
+from deployments.texts import quoted
 
 asking = APIRouter(route_class=AskRoute)
 keyed = APIRouter(route_class=KeyedRoute)
 public = APIRouter(route_class=PublicRoute)
+routers = (asking, keyed, public)
+
+REPLY: Responses = {200: {"description": "the reply; with `stream`, events", "content": EVENTS}}
+NOT_READY: Responses = {503: {"description": "not ready, and why"}}
+WORDS: JsonDict = {"pattern": VISIBLE}
 
 
 class AskForm(BaseModel):
@@ -26,8 +37,10 @@ class AskForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    image_url: str | None = Field(None, description="or its address, http or https")
-    question: str = Field("", description="what to say about it")
+    image_url: str | None = Field(
+        None, description="or its address, http or https", json_schema_extra={"pattern": "^https?://[^/?#]"}
+    )
+    question: str = Field("", description="what to say about it", json_schema_extra=WORDS)
     max_new_tokens: int | None = Field(None, ge=1, description="longest answer, in tokens")
     stream: bool = Field(False, description="the answer as it comes, as server-sent events")
     on_overload: OnOverload = Field("answer", description="holding reply, or error 429")
@@ -38,7 +51,7 @@ class ChatForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    text: str = Field("", description="the customer's words")
+    text: str = Field("", description="the customer's words", json_schema_extra=WORDS)
 
 
 F = TypeVar("F", bound=BaseModel)
@@ -52,20 +65,11 @@ def answer_body(reply: Reply) -> dict[str, Any]:
     return body
 
 
-def form_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """How OpenAPI describes a form of the model's texts and a picture."""
-    schema = model.model_json_schema()
-    picture = {"type": "string", "contentMediaType": "application/octet-stream", "description": "the picture, a file"}
-    properties = {"image": picture, **schema["properties"]}
-    form = {"type": "object", "properties": properties, "additionalProperties": False}
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}}}
-
-
 async def asked(request: Request, model: type[F]) -> tuple[F, Upload | None]:
     """The form's texts, checked, and its picture if there is one. Raises RequestError."""
-    form = await read_form(request, frozenset(model.model_fields), frozenset(("image",)))
+    sent = await read_form(request, frozenset(model.model_fields), frozenset(("image",)))
     try:
-        return model.model_validate(form.texts), form.files.get("image")
+        return model.model_validate(sent.texts), sent.files.get("image")
     except ValidationError as fault:
         raise RequestError(told(fault.errors())) from None
 
@@ -83,51 +87,56 @@ def picture(image: Upload | None, image_url: str | None = None) -> Upload | str:
     return image
 
 
-@asking.post("/v1/ask", response_model=Reply, openapi_extra=form_schema(AskForm))
+@asking.post(
+    "/v1/ask",
+    response_model=Reply,
+    responses=REPLY | failures(*KEYED, *ASKING),
+    openapi_extra=form(AskForm, "question"),
+)
 async def ask(request: Request) -> Response:
     """Answer a question about a picture.
 
     With `stream`, events `{"delta": text}` as the answer comes, then the whole reply, then `[DONE]`.
     """
-    form, image = await asked(request, AskForm)
+    fields, image = await asked(request, AskForm)
     wanted = Ask(
         request.state.request_id,
         request.state.arrived,
-        picture(image, form.image_url),
-        form.question,
-        form.max_new_tokens,
-        form.on_overload,
+        picture(image, fields.image_url),
+        fields.question,
+        fields.max_new_tokens,
+        fields.on_overload,
         request.state.tenant,
     )
-    if form.stream:
+    if fields.stream:
         pipeline: Pipeline = request.app.state.pipeline
         return await event_stream(pipeline.stream(wanted), wanted.request_id, _events)
     return await _answered(request, wanted)
 
 
-@asking.post("/chat", response_model=Reply, openapi_extra=form_schema(ChatForm))
+@asking.post("/chat", response_model=Reply, responses=failures(*KEYED, *ASKING), openapi_extra=form(ChatForm, "text"))
 async def chat(request: Request) -> Response:
     """The customer-service form of ``/v1/ask``."""
-    form, image = await asked(request, ChatForm)
+    fields, image = await asked(request, ChatForm)
     state = request.state
     return await _answered(
-        request, Ask(state.request_id, state.arrived, picture(image), form.text, tenant=state.tenant)
+        request, Ask(state.request_id, state.arrived, picture(image), fields.text, tenant=state.tenant)
     )
 
 
-@keyed.get("/v1/requests/{request_id}")
+@keyed.get("/v1/requests/{request_id}", responses=failures(*KEYED, NotFound))
 async def record(request: Request, request_id: str) -> Response:
     """How a past request went; never its picture or words."""
     pipeline: Pipeline = request.app.state.pipeline
     found = await pipeline.records.get(request.state.tenant, request_id)
     if found is None:
-        raise NotFound(f"no request {request_id} is remembered: only the newest are")
+        raise NotFound(f"no request {quoted(request_id)} is remembered: only the newest are")
     shown = asdict(found)
     del shown["tenant"]
     return JSONResponse(shown)
 
 
-@public.get("/healthz")
+@public.get("/healthz", responses=failures(*PUBLIC) | NOT_READY)
 async def healthz(request: Request) -> Response:
     """Readiness, and what serves; 503 until the model answers. `rejected` says which knobs were refused."""
     pipeline: Pipeline = request.app.state.pipeline
@@ -155,6 +164,33 @@ async def healthz(request: Request) -> Response:
     )
 
 
+@public.get("/health", responses=failures(*PUBLIC) | NOT_READY)
+async def health(request: Request) -> Response:
+    """Ready (200) or not (503), as load testers ask before they begin; what the model said lately is good enough."""
+    pipeline: Pipeline = request.app.state.pipeline
+    try:
+        await pipeline.watch.recent()
+    except TuwenError as fault:
+        return JSONResponse({"ready": False, "reason": str(fault)}, status_code=503)
+    return JSONResponse({"ready": True})
+
+
+@public.get("/version", responses=failures(*PUBLIC))
+async def version(request: Request) -> Response:
+    """This service's version, and the served model's name."""
+    pipeline: Pipeline = request.app.state.pipeline
+    return JSONResponse({"version": _version(), "model": pipeline.model_name})
+
+
+@cache
+def _version() -> str:
+    """As installed; a checkout that is run without having been installed does not know it."""
+    try:
+        return metadata.version("tuwen")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
 def _limits(pipeline: Pipeline) -> Mapping[str, Any]:
     """What the page checks before it uploads."""
     knobs, taken = pipeline.knobs, pipeline.preprocessor_watch.known
@@ -174,4 +210,5 @@ def _events(item: str | Reply) -> list[Event]:
     return [{"delta": item} if isinstance(item, str) else answer_body(item)]
 
 
-routers = (asking, keyed, public)
+for router in routers:
+    answer_head(router)

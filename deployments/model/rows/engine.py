@@ -114,8 +114,8 @@ def begun(number: int, request: EngineRequest, loaded: Loaded, settings: RowSett
     decoding, tokens = request.decoding, request.prompt.tokens
     if tokens >= settings.length:
         raise QuestionTooLong(
-            f"picture and question together have {tokens} tokens, and a row of the engine {settings.length}: send a "
-            "smaller picture or a shorter question, or have args.model.rows.length raised"
+            f"picture and words together have {tokens} tokens, more than the {settings.length - 1} that the "
+            "model takes here: send a smaller picture, or fewer words"
         )
     decoding = replace(
         decoding,

@@ -1,12 +1,17 @@
 """The object for a notebook: any kind of picture in, an answer out, with no Ray in sight."""
 
+import asyncio
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from deployments.contract import Question, Turn
+from deployments.errors import QuestionEmpty
+from deployments.model.deployment import Model
 from deployments.model.settings import ModelKnobs
 from deployments.model.vision_model import VisionModel, prepared
 from deployments.preprocess.settings import PreprocessKnobs
@@ -45,6 +50,40 @@ def test_the_system_prompt_reaches_the_model(vision_model):
     prompted = vision_model.generate(PIXELS, "what?").usage.prompt_tokens
     vision_model.knobs = before
     assert prompted == plain + len("<|system|>\n") - len("<|system|>") + 1 + len("be brief")
+
+
+def test_earlier_turns_reach_the_model(vision_model):
+    counts = [
+        vision_model.submit((PIXELS,), "what?", max_new_tokens=2, turns=turns).result().usage.prompt_tokens
+        for turns in ((), (Turn("user", "hello"),), (Turn("user", "hello"), Turn("assistant", "hi")))
+    ]
+    assert counts[0] < counts[1] < counts[2]
+
+
+class Lent(Model):
+    """A deployment over the tests' own model, which is not its to close."""
+
+    def __del__(self):
+        pass
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_question_of_control_tokens_alone_comes_back_as_an_error(vision_model, stream):
+    """As a value: a caller's mistake is no failure of the deployment."""
+
+    async def pixels():
+        return (PIXELS,)
+
+    async def outcome():
+        deployment = object.__new__(Lent)
+        deployment._model = vision_model
+        prepared = SimpleNamespace(tiles=pixels(), places=())
+        question = Question("r", "<|user|>", None, float("inf"))
+        if stream:
+            return [item async for item in deployment.stream(prepared, question)][-1]
+        return await deployment.answer(prepared, question)
+
+    assert isinstance(asyncio.run(outcome()), QuestionEmpty)
 
 
 def test_info_names_the_level_of_the_moment(vision_model):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.contract import Level, Usage
+from deployments.contract import Level, Turn, Usage
 from deployments.ingress.answers.cache import MAX_ANSWER_CHARS, CachedAnswer, CacheKey, MemoryCache, may_serve
 
 KEY = CacheKey("shop", "a" * 64, "这是什么？", "b" * 64, None, True)
@@ -17,7 +17,8 @@ FULL = CachedAnswer("一张运单", Level.FULL, "stop", Usage(20, 16, 4), 1, 81.
 FAST = replace(FULL, text="运单", level=Level.FAST)
 
 texts = st.text(max_size=6)
-keys = st.builds(CacheKey, texts, texts, texts, texts, st.none() | st.integers(1, 3), st.booleans())
+turns = st.lists(st.builds(Turn, st.sampled_from(["system", "user", "assistant"]), texts), max_size=2).map(tuple)
+keys = st.builds(CacheKey, texts, texts, texts, texts, st.none() | st.integers(1, 3), st.booleans(), turns)
 
 
 @given(keys, keys)
@@ -27,7 +28,15 @@ def test_only_equal_keys_have_equal_digests(one: CacheKey, other: CacheKey) -> N
 
 @pytest.mark.parametrize(
     "changed",
-    [{"tenant": "x"}, {"picture": "x"}, {"question": "x"}, {"serving": "x"}, {"max_new_tokens": 1}, {"masked": False}],
+    [
+        {"tenant": "x"},
+        {"picture": "x"},
+        {"question": "x"},
+        {"serving": "x"},
+        {"max_new_tokens": 1},
+        {"masked": False},
+        {"turns": (Turn("system", "x"),)},
+    ],
     ids=lambda changed: next(iter(changed)),
 )
 def test_every_field_tells_answers_apart(changed: dict[str, Any]) -> None:

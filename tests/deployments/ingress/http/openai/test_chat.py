@@ -1,17 +1,15 @@
-"""The OpenAI surface: what its clients send and expect; what we cannot do is refused, not dropped."""
+"""The chat completion: what OpenAI's clients send and get, and how a request as a whole is refused."""
 
-import base64
+import json
 
 import pytest
 
 from deployments.errors import Overloaded
-
-URI = "data:image/png;base64," + base64.b64encode(b"picture bytes").decode()
+from tests.deployments.ingress.http.openai.conftest import URI, asking, posted
 
 
 def request(*, url=URI, text="多少钱？", **changed):
-    parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]
-    return {"model": "tuwen-test", "messages": [{"role": "user", "content": parts}], **changed}
+    return {"model": "tuwen-test", "messages": [asking(text, url)], **changed}
 
 
 def test_a_completion_answers(service):
@@ -28,7 +26,6 @@ def test_the_served_model_is_listed(service):
 
 
 TWO = [{"type": "image_url", "image_url": {"url": uri}} for uri in (URI, URI + "=")]
-SYSTEM = [{"role": "system", "content": "be brief"}, *request()["messages"]]
 REFUSED = [
     ("bad alphabet", request(url="data:image/png;base64,@@@@"), 400, "image_encoding"),
     ("bad padding", request(url="data:image/png;base64,abc"), 400, "image_encoding"),
@@ -39,20 +36,22 @@ REFUSED = [
     ("no picture", request(messages=[{"role": "user", "content": "hello"}]), 400, "image_missing"),
     ("two pictures", request(messages=[{"role": "user", "content": TWO}]), 400, "too_many_images"),
     ("no text", request(messages=[{"role": "user", "content": TWO[:1]}]), 400, "question_empty"),
-    ("a conversation", request(messages=SYSTEM), 400, "invalid_request"),
+    ("no model", {"messages": request()["messages"]}, 400, "invalid_request"),
     ("no messages", request(messages=[]), 400, "invalid_request"),
     ("unknown part", request(messages=[{"role": "user", "content": [{"type": "video"}]}]), 400, "invalid_request"),
     ("another model", request(model="gpt"), 404, "not_found"),
-    ("several choices", request(n=2), 400, "unsupported_parameter"),
-    ("tools", request(tools=[{"type": "function"}]), 400, "unsupported_parameter"),
-    ("log probabilities", request(logprobs=True), 400, "unsupported_parameter"),
+    ("an address with half a pair", request(url="https://a/\ud800"), 400, "invalid_request"),
+    ("a question with half a pair", request(text="x\udfff"), 400, "invalid_request"),
+    ("a model with half a pair", request(model="\ud800"), 400, "invalid_request"),
+    ("a control character", request(text="a\x1b[31m"), 400, "invalid_request"),
+    ("an invisible question", request(text="\u200b\ufe0f\u202e\u3164"), 400, "question_empty"),
     ("not an object", [], 400, "invalid_request"),
 ]
 
 
 @pytest.mark.parametrize(("body", "status", "code"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
 def test_what_cannot_be_done_is_refused_with_its_code(service, body, status, code):
-    response = service.client.post("/v1/chat/completions", json=body)
+    response = posted(service.client, body)
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
     assert service.model.questions == []
 
@@ -68,3 +67,34 @@ def test_overload_is_429_with_retry_after(service):
     response = service.client.post("/v1/chat/completions", json=request())
     assert (response.status_code, response.json()["error"]["code"]) == (429, "overloaded")
     assert response.headers["Retry-After"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("headers", "says"),
+    [
+        ({"Content-Type": "text/plain"}, "`text/plain`"),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, "application/json"),
+        ({"Content-Type": ""}, "no content type"),
+        ({"Content-Type": "application/json; charset=gbk"}, "UTF-8"),
+        ({"Content-Type": "application/json", "Content-Encoding": "gzip"}, "packed"),
+    ],
+)
+def test_a_body_that_is_not_announced_as_plain_json_is_refused(service, headers, says):
+    response = service.client.post("/v1/chat/completions", content=b"{}", headers=headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (415, "unsupported_media_type")
+    assert says in response.json()["error"]["message"]
+
+
+def test_json_with_a_charset_and_a_mark_before_it_is_read(service):
+    headers = {"Content-Type": "Application/JSON; charset=UTF-8", "Content-Encoding": "identity"}
+    body = b"\xef\xbb\xbf" + json.dumps(request()).encode()
+    assert service.client.post("/v1/chat/completions", content=body, headers=headers).status_code == 200
+
+
+def test_one_model_is_found_by_its_name_slashes_included(service):
+    service.pipeline.model_name = "zai-org/GLM-4.6V-Flash"
+    response = service.client.get("/v1/models/zai-org/GLM-4.6V-Flash")
+    assert response.json() == {"id": "zai-org/GLM-4.6V-Flash", "object": "model", "created": 0, "owned_by": "tuwen"}
+    missing = service.client.get("/v1/models/zai-org/other")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
+    assert "`zai-org/other`" in missing.json()["error"]["message"]
