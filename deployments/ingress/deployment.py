@@ -115,8 +115,9 @@ class RemotePreprocessor:
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
 
-    async def prepare(self, data: bytes, level: Level, deadline: float) -> Prepared:
-        return cast(Prepared, await _called("the preprocessor", self._handle.prepare.remote(data, level, deadline)))
+    async def prepare(self, data: bytes, level: Level, deadline: float, most_tokens: int | None) -> Prepared:
+        preparing = self._handle.prepare.remote(data, level, deadline, most_tokens)
+        return cast(Prepared, await _called("the preprocessor", preparing))
 
     async def info(self) -> PreprocessInfo:
         return cast(PreprocessInfo, await _called("the preprocessor", self._handle.info.remote()))

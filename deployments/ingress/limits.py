@@ -4,25 +4,36 @@ A row of the model's KV cache holds picture, question and answer together. A lon
 large picture is then shown with fewer tiles, down to its overview.
 """
 
-from deployments.contract import ModelInfo, PreprocessInfo
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deployments.contract import ModelInfo, PreprocessInfo, Turn
+
+TURN_TOKENS = 8
+"""What a turn's role and line breaks may take, besides its words."""
 
 
-def question_chars(knob: int, model: ModelInfo | None, taken: PreprocessInfo | None) -> int:
-    """The most characters of a question, of whatever characters, beside whatever picture; at least 1.
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``question_chars`` is the most characters of a question, with what was said before it, beside any picture.
 
-    ``knob`` is the operator's limit; without word from the others it is all that is known.
+    ``row_tokens`` is what picture and question may take together, 0 while nobody has said.
     """
-    if model is None or taken is None:
-        return knob
-    return max(1, min(knob, (model.prompt_tokens - taken.overview_tokens) // model.tokens_per_char))
+
+    question_chars: int
+    row_tokens: int = 0
+    tokens_per_char: int = 0
+
+    def picture_tokens(self, question: str, turns: Sequence[Turn]) -> int | None:
+        """Visual tokens that a picture may take beside these words; None while nobody has said."""
+        chars = len(question) + sum(len(turn.text) for turn in turns)
+        words = chars * self.tokens_per_char + TURN_TOKENS * len(turns)
+        return max(1, self.row_tokens - words) if self.row_tokens else None
 
 
-def picture_tokens(chars: int, model: ModelInfo | None, taken: PreprocessInfo | None) -> int | None:
-    """Visual tokens that a picture may take beside a question of so many characters; None where nothing is known.
-
-    Each of a large picture's parts is introduced by its place, which takes tokens too.
-    """
-    if model is None or taken is None:
-        return None
-    introductions = model.part_tokens * taken.most_parts
-    return max(1, model.prompt_tokens - introductions - chars * model.tokens_per_char)
+def limits(knob: int, model: ModelInfo, taken: PreprocessInfo) -> Limits:
+    """``knob`` is the operator's limit on questions. Each part of a large picture is introduced by its place."""
+    overview_only = model.prompt_tokens - taken.overview_tokens
+    row_tokens = model.prompt_tokens - model.part_tokens * taken.most_parts
+    chars = max(1, min(knob, overview_only // model.tokens_per_char))
+    return Limits(chars, max(1, row_tokens), model.tokens_per_char)

@@ -19,6 +19,7 @@ from deployments.errors import (
 )
 from deployments.ingress.answers.answers import Answers, Wanted
 from deployments.ingress.answers.cache import AnswerCache
+from deployments.ingress.limits import Limits, limits
 from deployments.ingress.ports import Downloader, Model, Preprocessor
 from deployments.ingress.questions import check_words
 from deployments.ingress.records import Record, RecordStore, Timing
@@ -110,7 +111,7 @@ class Pipeline:
         knobs = self.knobs
         async with self._accounted(ask) as work:
             try:
-                self._check(ask, knobs)
+                await self._check(ask, knobs)
                 await self._within_deadline(ask, ask.arrived + knobs.request_timeout_s, work)
             except TuwenError as error:
                 return await self._refused(ask, error, knobs, work)
@@ -121,7 +122,7 @@ class Pipeline:
         knobs = self.knobs
         async with self._accounted(ask) as work:
             try:
-                self._check(ask, knobs)
+                await self._check(ask, knobs)
                 async with aclosing(self._streamed(ask, ask.arrived + knobs.request_timeout_s, work)) as texts:
                     async for text in texts:
                         yield text
@@ -210,8 +211,8 @@ class Pipeline:
         assert work.image is not None, "it has been fetched"
         self._memory.limit = self.knobs.picture_memory_mb * 2**20
         async with self._memory.hold(work.image.size):
-            data = await work.image.read()
-            work.prepared = await self._preprocessor.prepare(data, self.watch.level, deadline)
+            data, most_tokens = await work.image.read(), (await self.limits()).picture_tokens(ask.text, ask.turns)
+            work.prepared = await self._preprocessor.prepare(data, self.watch.level, deadline, most_tokens)
         question = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline, ask.turns)
         return Wanted(work.prepared, question, ask.tenant, self.knobs.mask_personal_numbers)
 
@@ -232,8 +233,15 @@ class Pipeline:
             raise fault
         logger.warning("request %s: %s; trying once more", ask.request_id, fault)
 
-    @staticmethod
-    def _check(ask: Ask, knobs: IngressKnobs) -> None:
+    async def limits(self) -> Limits:
+        """How much may be asked, by this ingress's knobs and by what the others last said; bounded waits only."""
+        try:
+            model, taken = await self.watch.recent(), await self.preprocessor_watch.recent()
+        except TuwenError:  # whoever is away says so when asked for work
+            return Limits(self.knobs.max_question_chars)
+        return limits(self.knobs.max_question_chars, model, taken)
+
+    async def _check(self, ask: Ask, knobs: IngressKnobs) -> None:
         size = ask.image.size if isinstance(ask.image, Upload) else len(ask.image)
         if not size:
             raise ImageMissing("there is no picture: send one in the field `image`")
@@ -241,7 +249,7 @@ class Pipeline:
             raise BodyTooLarge(
                 f"the picture has {size} bytes, more than the {knobs.max_body_bytes} allowed: send it smaller"
             )
-        check_words(ask.text, ask.turns, knobs.max_question_chars)
+        check_words(ask.text, ask.turns, (await self.limits()).question_chars)
 
     def _timing(self, ask: Ask, work: "_Work") -> Timing:
         total = round((self._clock() - ask.arrived) * 1e3)

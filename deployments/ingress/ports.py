@@ -14,8 +14,9 @@ class Downloader(Protocol):
 
 
 class Preprocessor(Protocol):
-    async def prepare(self, data: bytes, level: Level, deadline: float) -> Prepared:
-        """Given up at ``deadline`` (seconds since the epoch), or when its caller is cancelled.
+    async def prepare(self, data: bytes, level: Level, deadline: float, most_tokens: int | None) -> Prepared:
+        """Given up at ``deadline`` (seconds since the epoch), or when its caller is cancelled. A large picture gets
+        fewer tiles rather than more than ``most_tokens`` visual tokens (None: as the knobs say).
 
         Raises ImageError for a bad picture, SafetyUnavailable, Overloaded, Unavailable, DeadlineExceeded.
         """

@@ -41,7 +41,14 @@ class Watch(Generic[T]):
 
         Raises Unavailable when it has neither told nor answered anything for ``SILENCE_S``, or never has.
         """
-        if self._known is not None and self._clock() - self._told < GLANCE_S:
+        return await self._within(GLANCE_S)
+
+    async def recent(self) -> T:
+        """As ``info``, but not asked again within ``FRESH_S``."""
+        return await self._within(FRESH_S)
+
+    async def _within(self, fresh_s: float) -> T:
+        if self._known is not None and self._clock() - self._told < fresh_s:
             return self._known
         asking, lives = self._asked(), self._known is not None and self._clock() - self._heard <= SILENCE_S
         try:
@@ -50,12 +57,6 @@ class Watch(Generic[T]):
         except TimeoutError:
             assert self._known is not None, "it lives"
             return self._known
-
-    async def recent(self) -> T:
-        """As ``info``, but not asked again within ``FRESH_S``."""
-        if self._known is not None and self._clock() - self._told < FRESH_S:
-            return self._known
-        return await asyncio.shield(self._asked())
 
     def _asked(self) -> "asyncio.Task[T]":
         """The one question under way."""

@@ -143,7 +143,7 @@ async def healthz(request: Request) -> Response:
     try:
         info, taken = await pipeline.watch.info(), await pipeline.preprocessor_watch.info()
     except TuwenError as fault:
-        return JSONResponse({"ready": False, "reason": str(fault), "limits": _limits(pipeline)}, status_code=503)
+        return JSONResponse({"ready": False, "reason": str(fault), "limits": await _limits(pipeline)}, status_code=503)
     rejected = [*pipeline.rejected, *taken.rejected, *info.rejected]
     return JSONResponse(
         {
@@ -158,7 +158,7 @@ async def healthz(request: Request) -> Response:
             "safety": list(pipeline.safety),
             "cache": "none" if pipeline.cache is None else pipeline.cache.name,
             "cache_status": "ok" if pipeline.cache is None else pipeline.cache.status(),
-            "limits": _limits(pipeline),
+            "limits": await _limits(pipeline),
             **({"rejected": rejected} if rejected else {}),
         }
     )
@@ -191,12 +191,12 @@ def _version() -> str:
         return "unknown"
 
 
-def _limits(pipeline: Pipeline) -> Mapping[str, Any]:
+async def _limits(pipeline: Pipeline) -> Mapping[str, Any]:
     """What the page checks before it uploads."""
     knobs, taken = pipeline.knobs, pipeline.preprocessor_watch.known
     return {
         "max_body_bytes": knobs.max_body_bytes,
-        "max_question_chars": knobs.max_question_chars,
+        "max_question_chars": (await pipeline.limits()).question_chars,
         **({"formats": list(taken.formats), "max_pixels": taken.max_pixels} if taken else {}),
     }
 

@@ -37,7 +37,7 @@ class FakePreprocessor:
     levels: list[Level] = field(default_factory=list)
     prepared: Prepared = PREPARED
 
-    async def prepare(self, data: bytes, level: Level, deadline: float) -> Prepared:
+    async def prepare(self, data: bytes, level: Level, deadline: float, most_tokens: int | None) -> Prepared:
         self.calls += 1
         self.levels.append(level)
         if self.faults:
