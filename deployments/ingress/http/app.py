@@ -29,14 +29,16 @@ def create_app(pipeline: Pipeline, samples_folder: Path | None = None) -> ASGIAp
         version="1",
         docs_url=None,  # FastAPI's own load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # which would tell strangers what there is
     )
     app.state.pipeline = pipeline
     app.state.samples_folder = samples_folder
     app.state.samples = page.read_index(samples_folder)
     routers = [*rest.routers, *openai.routers, *page.routers, *docs.routers]
-    app.state.public_routes = public_routes(routers)
+    app.state.public_routes = (*public_routes(routers), page.BARE)
     for router in routers:
         app.include_router(router)
+    app.router.routes.append(page.BARE)
     app.add_exception_handler(TuwenError, _tuwen_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
