@@ -29,9 +29,10 @@ def create_app(pipeline: Pipeline, samples_folder: Path | None = None) -> ASGIAp
     app.state.samples_folder = samples_folder
     app.state.samples = page.read_index(samples_folder)
     routers = [*rest.routers, *openai.routers, *page.routers, *docs.routers]
-    app.state.public_routes = public_routes(routers)
+    app.state.public_routes = (*public_routes(routers), page.BARE)
     for router in routers:
         app.include_router(router)
+    app.router.routes.append(page.BARE)
     faults.register(app)
     app.add_middleware(BodyGuard)
     app.add_middleware(OwnPagesOnly)  # the last one added is the first one asked

@@ -8,7 +8,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import RedirectResponse
 
 from deployments.errors import MethodNotAllowed, NotFound, RequestError, TuwenError, Unauthorized
 from deployments.ingress.http.complaints import told
@@ -41,8 +40,6 @@ async def invalid_field(request: Request, error: Exception) -> Response:
 async def http_exception(request: Request, error: Exception) -> Response:
     """Starlette's own: unknown paths, wrong methods, bodies that cannot be parsed."""
     assert isinstance(error, HTTPException)
-    if (prefix := request.scope.get("root_path")) and request.scope["path"] == prefix:
-        return RedirectResponse(prefix.rpartition("/")[2] + "/")  # the page, whose own addresses are relative
     try:
         check_stranger(request)
     except Unauthorized as refusal:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 
 from deployments.errors import NotFound
 from deployments.ingress.http.methods import answer_head
@@ -53,6 +54,14 @@ def read_index(folder: Path | None) -> Sequence[dict[str, Any]]:
         return []
     index: list[dict[str, Any]] = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     return index
+
+
+async def _beside_nothing(request: Request) -> Response:
+    """From the prefix without its slash to the page, whose addresses are beside its own; also behind another's door."""
+    return RedirectResponse(quote(request.scope["root_path"].rpartition("/")[2]) + "/")
+
+
+BARE = PublicRoute("", _beside_nothing, methods=["GET", "HEAD"], include_in_schema=False)
 
 
 @cache

@@ -50,9 +50,10 @@ class FakePreprocessor:
 
 @dataclass
 class FakeModel:
-    """Echoes the question, or raises what ``faults`` holds, first one first."""
+    """Echoes the question, or raises what ``faults`` holds, first one first; ``info_faults`` when asked what it is."""
 
     faults: list[Exception] = field(default_factory=list)
+    info_faults: list[Exception] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
     streams_closed: int = 0
     before_answer: Callable[[], object] | None = None
@@ -85,8 +86,8 @@ class FakeModel:
             self.streams_closed += 1
 
     async def info(self) -> ModelInfo:
-        if self.faults:
-            raise self.faults.pop(0)
+        if self.info_faults:
+            raise self.info_faults.pop(0)
         return replace(INFO, level=self.level, serving=self.serving)
 
 
@@ -117,12 +118,16 @@ class Service:
         self.pipeline.knobs = self.pipeline.knobs.model_copy(update=changed)
 
 
-@pytest.fixture(params=["", "/tuwen"], ids=["at-the-root", "under-a-prefix"])
-def service(request: pytest.FixtureRequest) -> Service:
-    """The application as Serve calls it, under its route prefix."""
+def served(prefix: str) -> Service:
+    """The application as Serve calls it under this route prefix."""
     preprocessor, model, downloader = FakePreprocessor(), FakeModel(), FakeDownloader()
     pipeline = Pipeline(preprocessor, model, downloader, MemoryRecords(100), "tuwen-test")
     samples = Path(__file__).parents[3] / "demo" / "samples"
-    app, prefix = create_app(pipeline, samples), request.param
+    app = create_app(pipeline, samples)
     client = TestClient(app, base_url=f"http://localhost{prefix}", root_path=prefix, raise_server_exceptions=False)
     return Service(client, pipeline, preprocessor, model, downloader)
+
+
+@pytest.fixture(params=["", "/tuwen"], ids=["at-the-root", "under-a-prefix"])
+def service(request: pytest.FixtureRequest) -> Service:
+    return served(request.param)

@@ -80,7 +80,7 @@ def test_health_says_whether_it_is_ready(service):
 
 
 def test_health_is_503_while_the_model_is_away(service):
-    service.model.faults = [TuwenError("not yet")]
+    service.model.info_faults = [TuwenError("not yet")]
     response = service.client.get("/health")
     assert (response.status_code, response.json()) == (503, {"ready": False, "reason": "not yet"})
 

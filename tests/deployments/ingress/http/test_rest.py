@@ -242,7 +242,7 @@ def test_healthz_names_what_serves(service):
 
 
 def test_healthz_is_503_while_the_model_is_away(service):
-    service.model.faults = [TuwenError("not yet")]
+    service.model.info_faults = [TuwenError("not yet")]
     response = service.client.get("/healthz")
     assert (response.status_code, response.json()["ready"]) == (503, False)
 
@@ -251,10 +251,10 @@ def test_healthz_stays_ready_while_the_model_is_only_busy(service):
     now = [1000.0]
     service.pipeline.watch._clock = lambda: now[0]
     assert service.client.get("/healthz").status_code == 200
-    service.model.faults = [Overloaded("full")]
+    service.model.info_faults = [Overloaded("full")]
     assert service.client.get("/healthz").status_code == 200
     now[0] += 31
-    service.model.faults = [Overloaded("full")]
+    service.model.info_faults = [Overloaded("full")]
     assert service.client.get("/healthz").status_code == 503
 
 
