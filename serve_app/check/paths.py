@@ -44,7 +44,7 @@ def config_of(folder: str, world: World) -> dict[str, Any]:
 
 
 def checkpoint_rules(app: App) -> Iterator[Problem]:
-    yield from _looked_at(app, "model.checkpoint", _transformers, hub=True)
+    yield from _looked_at(app, "model.checkpoint", _served, hub=True)
     if _is_path(app.args["model.checkpoint"]):
         message = "has no effect on a folder: it names a commit or tag of a hub checkpoint"
         yield from contradiction([(app.args, "model.revision")], message)
@@ -91,7 +91,7 @@ def _looked_at(app: App, keys: str, look: Look, hub: bool = False, lacking: str 
         return
     fault = _fault(look, located(path), app.world)
     if fault:
-        yield app.args.problem(keys, f"{path} {fault}")
+        yield app.args.problem(keys, f"{path}: {fault}")
 
 
 def _is_path(path: str) -> bool:
@@ -116,6 +116,10 @@ def _fault(look: Look, path: Path, world: World) -> str | None:
         return "is no text in UTF-8"
     except OSError as fault:
         return f"cannot be read: {fault.strerror or fault}"
+
+
+def _served(folder: Path, world: World) -> str | None:
+    return world.checkpoint_fault(folder)
 
 
 def _transformers(folder: Path, world: World) -> str | None:

@@ -115,7 +115,7 @@ def _app(top: Part, level: Level, doubts: frozenset[str], world: World) -> App:
     application = _part(level, doubts)
     args = _inner(level, "args", AppSettings, doubts)
     listed = inner_levels(level, "deployments", level.node.children.get("deployments", EMPTY))
-    by_name = {one.node.value.get("name"): one for one in listed if isinstance(one.node.value, dict)}
+    by_name = {str(one.node.value.get("name")): one for one in listed if isinstance(one.node.value, dict)}
     ingress, preprocessor, model = (_deployment(by_name.get(name), name, level, doubts) for name in KNOBS)
     return App(top, application, args, ingress, preprocessor, model, world)
 

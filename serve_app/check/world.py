@@ -6,6 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
+from deployments.checkpoints import CheckpointError
+from deployments.model.checkpoint import inspect
+
 
 class World(Protocol):
     """The machine as rules see it."""
@@ -22,6 +25,10 @@ class World(Protocol):
         ...
 
     def has_package(self, name: str) -> bool: ...
+
+    def checkpoint_fault(self, folder: Path) -> str | None:
+        """Why a folder's checkpoint cannot be served, as far as its files tell; None if it can."""
+        ...
 
 
 class ThisMachine:
@@ -40,3 +47,10 @@ class ThisMachine:
 
     def has_package(self, name: str) -> bool:
         return find_spec(name) is not None
+
+    def checkpoint_fault(self, folder: Path) -> str | None:
+        try:
+            inspect(folder)
+        except CheckpointError as fault:
+            return str(fault)
+        return None

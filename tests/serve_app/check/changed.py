@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from serve_app.check import Problem, check
+from serve_app.check.world import ThisMachine
 from serve_app.settings import ROOT
 
 SHIPPED = (ROOT / "serve_config.yaml").read_text(encoding="utf-8")
@@ -21,13 +22,12 @@ class Imagined:
     files: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     packages: tuple[str, ...] = ("redis",)
-    missing: tuple[str, ...] = ()
+    broken: str | None = None
+    """What is wrong with checkpoints outside the repository."""
 
     def exists(self, path: Path) -> bool:
         inside = any(Path(file).is_relative_to(path) for file in self.files)
-        return not str(path).endswith(self.missing or "\0") and (
-            inside or (path.is_relative_to(ROOT) and path.exists())
-        )
+        return inside or (path.is_relative_to(ROOT) and path.exists())
 
     def read(self, path: Path) -> str:
         if str(path) in self.files:
@@ -38,6 +38,9 @@ class Imagined:
 
     def has_package(self, name: str) -> bool:
         return name in self.packages
+
+    def checkpoint_fault(self, folder: Path) -> str | None:
+        return ThisMachine().checkpoint_fault(folder) if folder.is_relative_to(ROOT) else self.broken
 
 
 HERE = Imagined()

@@ -91,6 +91,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, bool, str]] = [
     # Files and folders.
     ({"args.model.checkpoint": "./demo/chekpoint"}, "args.model.checkpoint", ERROR, "demo/chekpoint does not exist"),
     ({"args.model.checkpoint": "./demo"}, "args.model.checkpoint", ERROR, "has no config.json"),
+    ({"args.model.checkpoint": "./demo/cards/checkpoint"}, "args.model.checkpoint", ERROR, "is of type None; supported: glm4v"),
     ({"args.model.checkpoint": "/models/none"}, "args.model.checkpoint", WARNING, "/models/none does not exist here"),
     ({"args.model.checkpoint": "demo/checkpoint"}, "args.model.checkpoint", ERROR, "./demo/checkpoint?"),
     ({"args.model.checkpoint": "../models/glm"}, "args.model.checkpoint", ERROR, "wherever a replica happens to run"),
@@ -161,15 +162,21 @@ def test_the_machine_s_packages_and_variables_count() -> None:
 @pytest.mark.parametrize(
     ("path", "text", "message"),
     [
-        ("/models/glm/config.json", "<html>", "has a config.json that is no JSON object"),
-        ("/models/glm/config.json", "[" * 100_000, "has a config.json that is no JSON object"),
-        ("/models/glm/readme", "", "has no config.json"),
+        ("/models/nsfw/config.json", "<html>", "has a config.json that is no JSON object"),
+        ("/models/nsfw/config.json", "[" * 100_000, "has a config.json that is no JSON object"),
+        ("/models/nsfw/readme", "", "has no config.json"),
     ],
 )
 def test_a_folder_with_something_else_in_it_is_told(path: str, text: str, message: str) -> None:
-    (problem,) = problems_of({"args.model.checkpoint": "/models/glm"}, Imagined(files={path: text}))
+    (problem,) = problems_of({"args.preprocess.safety.classifier": "/models/nsfw"}, Imagined(files={path: text}))
     assert not problem.warning
     assert message in problem.message
+
+
+def test_a_checkpoint_that_is_there_is_looked_into() -> None:
+    broken = Imagined(files={"/models/glm/config.json": "{}"}, broken="model.safetensors is only a pointer")
+    (problem,) = problems_of({"args.model.checkpoint": "/models/glm"}, broken)
+    assert (problem.warning, problem.message) == (False, "/models/glm: model.safetensors is only a pointer")
 
 
 def test_a_fault_hides_what_hangs_on_it_and_nothing_else() -> None:
