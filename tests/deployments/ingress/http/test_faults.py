@@ -75,15 +75,12 @@ def test_a_client_that_goes_away_while_it_sends_is_no_fault_of_ours(service, cap
     async def receive():
         return {"type": "http.disconnect"}
 
-    sent = []
-
     async def send(message):
-        sent.append(message)
+        raise AssertionError("nobody is there to be answered")
 
     headers = [(b"content-type", b"application/json"), (b"content-length", b"100")]
     scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers, "query_string": b""}
     asyncio.run(service.client.app(scope, receive, send))
-    assert sent[0]["status"] == 499
     assert scope["state"]["error"] == "cancelled"
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
