@@ -5,12 +5,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import BodyTooLarge, BodyTooSlow, RequestError, TooManyUploads
 from deployments.ingress.http.responses import error_response
+from deployments.ingress.pipeline import CANCELLED
 from deployments.ingress.settings import IngressKnobs
 
 FORM_OVERHEAD_BYTES = 64 * 1024
@@ -35,23 +37,23 @@ class BodyGuard:
             await self.app(scope, receive, send)
             return
         knobs: IngressKnobs = scope["app"].state.pipeline.knobs
-        client = (scope.get("client") or ("",))[0]
-        body = _Body(receive, knobs, self._clock, self._slow, client)
+        body = _Body(receive, knobs, self._clock, self._slow, _network_of(scope))
         body.announced(Headers(scope=scope).get("content-length", ""))
 
-        async def send_unless_refused(message: Message) -> None:
-            if body.refusal is None:  # parsers turn our exception into an error response of their own
+        async def send_if_whole(message: Message) -> None:
+            if not body.failed:  # parsers turn our exception into an error response of their own
                 await send(message)
 
         try:
-            if body.refusal is None:
-                await self.app(scope, body.receive, send_unless_refused)
-        except RequestError as error:
-            if error is not body.refusal:
+            await self.app(scope, body.receive, send_if_whole)
+        except Exception:
+            if not body.failed:
                 raise
         finally:
             body.finished()
-        if body.refusal is not None:
+        if body.hung_up:
+            scope["state"]["error"] = CANCELLED
+        elif body.refusal is not None:
             scope["state"]["error"] = body.refusal.code
             # Or the connection would stay, waiting for a body that nobody reads.
             response = error_response(scope["state"]["request_id"], body.refusal)
@@ -61,7 +63,7 @@ class BodyGuard:
 
 @dataclass(slots=True)
 class _Body:
-    """One request's body as it arrives; ``refusal`` is why no more of it is taken."""
+    """One request's body as it arrives; ``refusal`` is why no more of it is taken, ``hung_up`` that no more comes."""
 
     source: Receive
     knobs: IngressKnobs
@@ -69,6 +71,8 @@ class _Body:
     slow: Counter[str]
     client: str
     refusal: RequestError | None = None
+    hung_up: bool = False
+    _too_much: bool = False
     _began: float = field(init=False)
     _arrived: int = 0
     _whole: bool = False
@@ -82,26 +86,35 @@ class _Body:
         """Base64, as the OpenAI route takes pictures, needs four bytes for three."""
         return self.knobs.max_body_bytes * 4 // 3 + FORM_OVERHEAD_BYTES
 
+    @property
+    def failed(self) -> bool:
+        """Whether the application has not got all of it, and its answer is to nothing that was asked."""
+        return self.hung_up or self.refusal is not None
+
     def announced(self, length: str) -> None:
-        if length.isdecimal() and (len(length) > 18 or int(length) > self._limit):
-            self.refusal = self._too_large()
+        """A length that says too much is believed, and refused once somebody wants the body: after the key check."""
+        self._too_much = length.isdecimal() and (len(length) > 18 or int(length) > self._limit)
 
     async def receive(self) -> Message:
         while not self._whole:
+            self._judge()
             try:
                 async with asyncio.timeout(self._patience_s()):
                     message = await self.source()
             except TimeoutError:
-                self._judge()
                 continue
-            self._arrived += len(message.get("body", b""))
-            self._whole = not message.get("more_body", False)
-            if self._arrived > self._limit:
-                raise self._refused(self._too_large())
-            if self._whole:
-                self.finished()
+            self._take(message)
             return message
         return await self.source()  # what comes after the body: that the client has gone
+
+    def _take(self, message: Message) -> None:
+        self._arrived += len(message.get("body", b""))
+        self._whole = not message.get("more_body", False)
+        self.hung_up = message["type"] == "http.disconnect"
+        if self._arrived > self._limit:
+            raise self._refused(self._too_large())
+        if self._whole:
+            self.finished()
 
     def finished(self) -> None:
         """It no longer counts among its client's slow ones."""
@@ -124,6 +137,11 @@ class _Body:
         return self._began + SLOW_AFTER_S + self._arrived / SLOW_BYTES_PER_S
 
     def _judge(self) -> None:
+        """Raises the refusal of a body of which no more is to be waited for."""
+        if self.refusal is not None:
+            raise self.refusal
+        if self._too_much:
+            raise self._refused(self._too_large())
         if self.clock() >= self._late_at():
             raise self._refused(BodyTooSlow("the request's body arrives too slowly: send it again, or a smaller one"))
         if not self._is_slow and self.clock() >= self._slow_at():
@@ -145,3 +163,15 @@ class _Body:
     def _refused(self, why: RequestError) -> RequestError:
         self.refusal = why
         return why
+
+
+def _network_of(scope: Scope) -> str:
+    """Whom slow bodies are counted for: an IPv4 address, or the /64 that one IPv6 subscriber has all addresses of."""
+    host = (scope.get("client") or ("",))[0]
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return str(host)
+    if address.version == 4:
+        return str(address)
+    return str(address.ipv4_mapped or ip_network((address, 64), strict=False))

@@ -59,7 +59,7 @@ class RequestContext:
         try:
             await self._called(scope, receive, send_with_headers)
         except asyncio.CancelledError:
-            exchange.status, state["error"] = HUNG_UP, CANCELLED
+            state["error"] = CANCELLED
             raise
         finally:
             await self._accounted(scope, exchange)
@@ -72,10 +72,12 @@ class RequestContext:
 
     async def _accounted(self, scope: Scope, exchange: _Exchange) -> None:
         state, error = exchange.state, exchange.error
+        if error == CANCELLED:
+            exchange.status = HUNG_UP  # whatever was sent to nobody
         took_ms = round((self._clock() - exchange.arrived) * 1e3)
         path = scope["path"].encode("ascii", "backslashreplace").decode()[:200]
         logger.info("%s %s %s%s %d ms", scope["method"], path, exchange.status, f" {error}" if error else "", took_ms)
-        if "asks" in state and error is not None:
+        if state.get("asks") and error is not None:
             await self._pipeline.ended(
                 str(state["tenant"]), str(state["request_id"]), exchange.arrived, exchange.status, error
             )
