@@ -68,17 +68,21 @@ def answer_body(reply: Reply) -> dict[str, Any]:
 async def asked(request: Request, model: type[F]) -> tuple[F, Upload | None]:
     """The form's texts, checked, and its picture if there is one. Raises RequestError."""
     sent = await read_form(request, frozenset(model.model_fields), frozenset(("image",)))
+    image = sent.files.get("image")
     try:
-        return model.model_validate(sent.texts), sent.files.get("image")
+        return model.model_validate(sent.texts), image
     except ValidationError as fault:
+        if image is not None:
+            image.close()
         raise RequestError(told(fault.errors())) from None
 
 
 def picture(image: Upload | None, image_url: str | None = None) -> Upload | str:
     """The file, or the URL where it is to be fetched."""
-    if image is not None and image_url is not None:
+    if image is not None and image_url:  # a form sends a field that was left empty
+        image.close()
         raise RequestError("send the picture in `image` or its address in `image_url`, not both")
-    if image_url is not None:
+    if image_url:
         return image_url
     if image is None:
         raise ImageMissing(
