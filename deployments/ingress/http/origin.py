@@ -48,10 +48,17 @@ def refusal_of(headers: Headers, method: str, knobs: IngressKnobs) -> RequestErr
         return HostNotAllowed(
             "this service does not answer under that host name: use its address, or have the operator allow the name"
         )
-    for origin in [] if method in SAFE_METHODS else headers.getlist("origin"):
-        if not _is_own(origin, host, knobs):
-            return OriginNotAllowed("pages of other sites may not ask here: use the service's own page, or a program")
+    if method not in SAFE_METHODS and _is_foreign(headers, host, knobs):
+        return OriginNotAllowed("pages of other sites may not ask here: use the service's own page, or a program")
     return None
+
+
+def _is_foreign(headers: Headers, host: str, knobs: IngressKnobs) -> bool:
+    """Whether a page elsewhere asks: by its origin, or by the browser's word where its origin was taken off."""
+    origins = headers.getlist("origin")
+    if not origins:
+        return headers.get("sec-fetch-site") == "cross-site"
+    return not all(_is_own(origin, host, knobs) for origin in origins)
 
 
 def _is_known(name: str, knobs: IngressKnobs) -> bool:
@@ -64,7 +71,7 @@ def _is_own(origin: str, host: str, knobs: IngressKnobs) -> bool:
     """Whether the page is this service's, or of a host that the operator allows. ``null`` is nobody's."""
     try:
         page = urlsplit(origin)
-        name, port = page.hostname or "", str(page.port or _DEFAULT_PORTS.get(page.scheme, ""))
+        name, port = (page.hostname or "").removesuffix("."), str(page.port or _DEFAULT_PORTS.get(page.scheme, ""))
     except ValueError:
         return False
     if any(matches(pattern, name) for pattern in knobs.allowed_hosts):

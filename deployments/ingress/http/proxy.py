@@ -12,8 +12,7 @@ from deployments.ingress.http.request_ids import request_id_of
 
 # A time limit of the client's own, or none; going on without the client; a replica of the client's choice.
 RAYS_OWN = frozenset((
-    b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve_multiplexed_model_id",
-    b"serve-multiplexed-model-id", b"x-session-id", b"x_session_id",
+    b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve-multiplexed-model-id", b"x-session-id",
 ))  # fmt: skip
 REQUEST_ID = b"x-request-id"
 
@@ -37,7 +36,12 @@ class StrangersHeaders:
 
 def cleaned(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Without what only Ray may say; a request id that is unfit, missing or given twice is replaced by a new one."""
-    kept = [(name, value) for name, value in headers if name.lower() not in RAYS_OWN]
-    ids = [value.decode("latin-1") for name, value in kept if name.lower() == REQUEST_ID]
-    others = [(name, value) for name, value in kept if name.lower() != REQUEST_ID]
+    kept = [(_plain(name), name, value) for name, value in headers if _plain(name) not in RAYS_OWN]
+    ids = [value.decode("latin-1") for plain, _, value in kept if plain == REQUEST_ID]
+    others = [(name, value) for plain, name, value in kept if plain != REQUEST_ID]
     return [*others, (REQUEST_ID, request_id_of(",".join(ids)).encode())]
+
+
+def _plain(name: bytes) -> bytes:
+    """As Ray compares names: it takes each ``_`` for a ``-``, as some proxies write it."""
+    return name.lower().replace(b"_", b"-")
