@@ -39,8 +39,18 @@ class ByteBudget:
     """Bytes that may be in memory at a time, handed out in the order in which they were asked for."""
 
     def __init__(self, limit: int) -> None:
-        self.limit, self.held = limit, 0
+        self._limit, self.held = limit, 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @property
+    def limit(self) -> int:
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        """A higher one lets in at once who now fits; a lower one takes nothing from who holds."""
+        self._limit = limit
+        self._hand_out()
 
     @asynccontextmanager
     async def hold(self, size: int) -> AsyncIterator[None]:

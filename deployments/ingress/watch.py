@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Generic, TypeVar
 
 from deployments.contract import Answer, Level, ModelInfo, PreprocessInfo
@@ -61,7 +62,8 @@ class Watch(Generic[T]):
     def _asked(self) -> "asyncio.Task[T]":
         """The one question under way."""
         if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._answered())
+            # Nobody's own: Serve cancels what a request has asked for when its client hangs up, and others wait here.
+            self._asking = asyncio.create_task(self._answered(), context=Context())
             self._asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
         return self._asking
 

@@ -75,7 +75,7 @@ class RequestContext:
         if error == CANCELLED:
             exchange.status = HUNG_UP  # whatever was sent to nobody
         took_ms = round((self._clock() - exchange.arrived) * 1e3)
-        path = scope["path"].encode("ascii", "backslashreplace").decode()[:200]
+        path = scope["path"][:200].encode("unicode_escape").decode()  # it has been unquoted: line ends and all
         logger.info("%s %s %s%s %d ms", scope["method"], path, exchange.status, f" {error}" if error else "", took_ms)
         if state.get("asks") and error is not None:
             await self._pipeline.ended(
