@@ -117,12 +117,16 @@ class Service:
         self.pipeline.knobs = self.pipeline.knobs.model_copy(update=changed)
 
 
-@pytest.fixture(params=["", "/tuwen"], ids=["at-the-root", "under-a-prefix"])
-def service(request: pytest.FixtureRequest) -> Service:
-    """The application as Serve calls it, under its route prefix."""
+def served(prefix: str) -> Service:
+    """The application as Serve calls it under this route prefix."""
     preprocessor, model, downloader = FakePreprocessor(), FakeModel(), FakeDownloader()
     pipeline = Pipeline(preprocessor, model, downloader, MemoryRecords(100), "tuwen-test")
     samples = Path(__file__).parents[3] / "demo" / "samples"
-    app, prefix = create_app(pipeline, samples), request.param
+    app = create_app(pipeline, samples)
     client = TestClient(app, base_url=f"http://localhost{prefix}", root_path=prefix, raise_server_exceptions=False)
     return Service(client, pipeline, preprocessor, model, downloader)
+
+
+@pytest.fixture(params=["", "/tuwen"], ids=["at-the-root", "under-a-prefix"])
+def service(request: pytest.FixtureRequest) -> Service:
+    return served(request.param)

@@ -15,6 +15,7 @@ from deployments.ingress.http.body import FORM_OVERHEAD_BYTES, BodyGuard
 from deployments.ingress.records import Record
 from deployments.ingress.settings import IngressKnobs
 
+from ..conftest import Service, served
 from .asgi import ASKING, FORM, HUNG_UP, PICTURE, Sent, body_of, call, receiving, scope_of
 
 START = ASKING[:60]
@@ -23,6 +24,12 @@ ASK = scope_of("POST", "/v1/ask", [FORM, ("X-Request-ID", "id")])
 CHAT = scope_of(
     "POST", "/v1/chat/completions", [("Content-Type", "application/json"), ("X-Request-ID", "id")]
 )  # its body is read by FastAPI, which would answer in its own way
+
+
+@pytest.fixture
+def service() -> Service:
+    """Its scopes are written by hand, prefix and all."""
+    return served("")
 
 
 class Clock:

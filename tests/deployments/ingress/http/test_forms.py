@@ -8,10 +8,17 @@ from starlette.requests import Request
 from deployments.errors import RequestError
 from deployments.ingress.http.forms import MAX_TEXT_BYTES, SAFE_CHARSETS, Form, read_form
 
+from ..conftest import Service, served
 from .asgi import ASKING, BOUNDARY, FORM, PICTURE, QUESTION, body_of, call, form, part, receiving, scope_of
 
 TEXTS = frozenset(("question", "image_url", "max_new_tokens"))
 FILES = frozenset(("image",))
+
+
+@pytest.fixture
+def service() -> Service:
+    """Its scopes are written by hand, prefix and all."""
+    return served("")
 
 
 def read(body: bytes, content_type: str = FORM[1], piece: int = 64 * 1024) -> Form:

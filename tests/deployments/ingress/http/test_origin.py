@@ -9,10 +9,17 @@ from starlette.datastructures import Headers
 from deployments.ingress.http.origin import refusal_of
 from deployments.ingress.settings import IngressKnobs
 
+from ..conftest import Service, served
 from .asgi import ASKING, FORM, body_of, call, receiving, scope_of
 
 KEYS = (hashlib.sha256(b"key").hexdigest(),)
 HOST, ORIGIN = "host_not_allowed", "origin_not_allowed"
+
+
+@pytest.fixture
+def service() -> Service:
+    """Its scopes are written by hand, prefix and all."""
+    return served("")
 
 
 def refused(method="POST", hosts=(), origins=(), keys=(), allowed=(), **others) -> str | None:

@@ -17,6 +17,7 @@ from deployments.errors import NotAnImage
 from deployments.ingress.download.fetch import Fetcher
 from deployments.ingress.download.settings import FetchKnobs
 
+from ..conftest import Service, served
 from .asgi import ASKING, BOUNDARY, FORM, PICTURE, QUESTION, Pairs, body_of, call, form, part, receiving, scope_of
 
 BOUND_UNITS = 10
@@ -24,6 +25,12 @@ PIECE = 256 * 1024
 """As much as a server hands over at once."""
 MB = 2**20
 JSON = ("Content-Type", "application/json")
+
+
+@pytest.fixture
+def service() -> Service:
+    """Its scopes are written by hand, prefix and all."""
+    return served("")
 
 
 @dataclass(frozen=True)

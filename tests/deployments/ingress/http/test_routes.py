@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from deployments.ingress.http.routes import KeyedRoute, public_routes, tenant_of
 
+from ..conftest import Service, served
 from .asgi import ASKING, FORM, Sent, body_of, call, receiving, scope_of
 
 KEY = "钥匙-é-secret"
@@ -15,6 +16,12 @@ DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
 AUTHORIZATION = ("Authorization", f"Bearer {KEY}".encode().decode("latin-1"))  # as it is on the wire
 PREFIXES = ["", "/tuwen", "/outer/tuwen"]  # the last one: http_options.root_path and route_prefix
 PUBLIC_PATHS = {"/", "", "/samples", "/samples/{name}", "/docs", "/docs/{name}", "/healthz", "/health", "/version"}
+
+
+@pytest.fixture
+def service() -> Service:
+    """Its scopes are written by hand, prefix and all."""
+    return served("")
 
 
 @pytest.fixture
