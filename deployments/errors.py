@@ -12,6 +12,7 @@
     │   ├── BodyTooSlow              408 body_too_slow
     │   ├── BodyTooLarge             413 body_too_large
     │   ├── TooManyUploads           429 too_many_uploads
+    │   ├── HeadersTooLarge          431 headers_too_large
     │   ├── UnsupportedMediaType     415 unsupported_media_type
     │   ├── UnsupportedParameter     400 unsupported_parameter
     │   ├── QuestionEmpty            400 question_empty
@@ -107,6 +108,10 @@ class BodyTooLarge(RequestError):
 
 class TooManyUploads(RequestError):
     status, code = 429, "too_many_uploads"
+
+
+class HeadersTooLarge(RequestError):
+    status, code = 431, "headers_too_large"
 
 
 class UnsupportedMediaType(RequestError):

@@ -6,6 +6,7 @@ from starlette.types import ASGIApp
 
 from deployments.ingress.http import docs, faults, page, rest
 from deployments.ingress.http.body import BodyGuard
+from deployments.ingress.http.head import HeadGuard
 from deployments.ingress.http.middleware import RequestContext
 from deployments.ingress.http.openai import routes as openai
 from deployments.ingress.http.openapi import DescribedApp
@@ -35,5 +36,6 @@ def create_app(pipeline: Pipeline, samples_folder: Path | None = None) -> ASGIAp
     app.router.routes.append(page.BARE)
     faults.register(app)
     app.add_middleware(BodyGuard)
-    app.add_middleware(OwnPagesOnly)  # the last one added is the first one asked
+    app.add_middleware(OwnPagesOnly)
+    app.add_middleware(HeadGuard)  # the last one added is the first one asked
     return RequestContext(app, pipeline)

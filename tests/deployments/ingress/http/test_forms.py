@@ -118,7 +118,7 @@ REFUSED = [
     ("a field with brackets", form(text("image[]", b"x")), "did you mean `image`?"),
     ("a nameless field", form(text("", b"x")), "there is no field ``"),
     ("a file as a text", form(part('name="question"; filename="q.txt"', b"x")), "`question` holds a file, not a text"),
-    ("a text as a file", form(text("image", b"x")), "`image` came without a file name, and so as text"),
+    ("a text as a file", form(text("image", b"x")), "`image` came without a file name"),
     ("a charset as a file", form(part('name="_charset_"; filename="a"', b"gbk")), "`_charset_` holds a file"),
     ("GBK undeclared", form(text("question", GBK)), "`question` is not UTF-8: send UTF-8, or declare its charset"),
     ("GBK as UTF-8", form(text("question", GBK, "Content-Type: text/plain; charset=utf-8")), "is not UTF-8"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 
 import pytest
 from fastapi import APIRouter
@@ -159,3 +160,13 @@ def test_keys_that_change_hold_from_the_next_request_on(keyed):
     assert asked(keyed, "GET", "/v1/models", AUTHORIZATION).status == 200
     keyed.knobs(api_key_sha256=(hashlib.sha256(b"new").hexdigest(),))
     assert asked(keyed, "GET", "/v1/models", AUTHORIZATION).status == 401
+
+
+def test_the_page_asks_only_beside_its_own_address(service):
+    """So that it works under every prefix; that it does is tested in a browser."""
+    page = asked(service, "GET", "/").body.decode()
+    places = re.findall(r"fetch\((\w+)", page)
+    assert places
+    assert set(places) <= {"address", "sampleAddress"}
+    assert not re.findall(r"address\([\"'`]/", page)
+    assert not re.findall(r"(?:href|src|action)\s*=\s*[\"']?/", page)
