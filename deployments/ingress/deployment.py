@@ -97,7 +97,8 @@ def service_address() -> str:
 
 def page_address(http_options: dict[str, Any], route_prefix: str | None) -> str:
     """Where a browser on this machine finds the page. A wildcard host stands for every address, so for loopback."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(http_options["host"], http_options["host"])
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(http_options["host"], http_options["host"])
+    host = f"[{host}]" if ":" in host else host
     scheme = "https" if http_options.get("ssl_certfile") else "http"
     return f"{scheme}://{host}:{http_options['port']}{(route_prefix or '/').rstrip('/')}/"
 
