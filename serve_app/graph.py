@@ -16,6 +16,7 @@ from deployments.preprocess.safety.settings import SafetySettings
 from deployments.routing import PictureRouter
 from serve_app.proxy import demand_own_port
 from serve_app.settings import ROOT, AppSettings
+from serve_app.startable import check_startable
 
 # A replica without num_gpus still sees every GPU of its node (Ray #62492), and could allocate on it.
 CPU_ONLY = {"num_cpus": 0.2, "runtime_env": {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}}
@@ -24,6 +25,9 @@ CPU_ONLY = {"num_cpus": 0.2, "runtime_env": {"env_vars": {"CUDA_VISIBLE_DEVICES"
 def build(settings: AppSettings) -> serve.Application:
     """The bound application. Structure comes from ``settings``; operational knobs from each ``user_config``."""
     demand_own_port()
+    loaded_from = settings.model.model_copy(update={"checkpoint": absolute(settings.model.checkpoint)})
+    safety = located(settings.preprocess.safety)
+    check_startable(loaded_from, safety, nodes_in_cluster())
     from deployments.model.deployment import Model  # imports torch, which the other parts do without
 
     ingress: Any = serve.deployment(name="Ingress", ray_actor_options=CPU_ONLY)(serve.ingress()(Ingress))
@@ -34,10 +38,8 @@ def build(settings: AppSettings) -> serve.Application:
         request_router_config=RequestRouterConfig(request_router_class=PictureRouter),
     )(Model)
 
-    loaded_from = settings.model.model_copy(update={"checkpoint": absolute(settings.model.checkpoint)})
     samples = settings.ingress.samples and absolute(settings.ingress.samples)
     ingress_settings = settings.ingress.model_copy(update={"samples": samples})
-    safety = located(settings.preprocess.safety)
     preprocess_settings = settings.preprocess.model_copy(update={"safety": safety})
     return ingress.bind(
         preprocessor.bind(preprocess_settings),
@@ -53,6 +55,11 @@ def located(safety: SafetySettings) -> SafetySettings:
     paths = {name: absolute(path) for name in safety.names if isinstance(path := getattr(safety, name), str)}
     clip = safety.clip and safety.clip.model_copy(update={"folder": absolute(safety.clip.folder)})
     return safety.model_copy(update={**paths, "clip": clip})
+
+
+def nodes_in_cluster() -> int:
+    """Nodes of the cluster that this process is connected to; 1 without one."""
+    return sum(node["Alive"] for node in ray.nodes()) if ray.is_initialized() else 1
 
 
 def gpus_in_cluster() -> float:
