@@ -23,7 +23,7 @@ def check_startable(model: ModelSettings, safety: SafetySettings, nodes: int) ->
     if safety.cards is not None and _is_known(Path(safety.cards), nodes):
         CardClassifier.load(safety.cards)
     # The others need torch, which this process does without; what is missing can still be told.
-    for other in (safety.classifier, safety.clip and safety.clip.folder):
+    for other in (safety.classifier, safety.clip.folder if safety.clip else None):
         if other is not None and other.startswith("/") and nodes == 1 and not Path(other).exists():
             raise ValueError(f"the folder {other} does not exist: set args.preprocess.safety to one that does")
 
