@@ -96,12 +96,16 @@ class _Body:
         self._too_much = length.isdecimal() and (len(length) > 18 or int(length) > self._limit)
 
     async def receive(self) -> Message:
+        if self._too_much and self.refusal is None:
+            self.refusal = self._too_large()
+        if self.refusal is not None:
+            raise self.refusal
         while not self._whole:
-            self._judge()
             try:
                 async with asyncio.timeout(self._patience_s()):
                     message = await self.source()
             except TimeoutError:
+                self._judge()  # only now: what has arrived is taken, however late we come to it
                 continue
             self._take(message)
             return message
@@ -138,10 +142,6 @@ class _Body:
 
     def _judge(self) -> None:
         """Raises the refusal of a body of which no more is to be waited for."""
-        if self.refusal is not None:
-            raise self.refusal
-        if self._too_much:
-            raise self._refused(self._too_large())
         if self.clock() >= self._late_at():
             raise self._refused(BodyTooSlow("the request's body arrives too slowly: send it again, or a smaller one"))
         if not self._is_slow and self.clock() >= self._slow_at():

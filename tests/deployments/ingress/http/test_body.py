@@ -45,6 +45,7 @@ def arriving(clock: Clock, pieces: Iterable[tuple[float, Message]]):
     coming = iter(pieces)
 
     async def receive() -> Message:
+        await asyncio.sleep(0)  # it is not there yet
         after_s, message = next(coming)
         clock.now += after_s
         return message
@@ -271,3 +272,15 @@ def test_a_refused_body_s_record_is_its_tenant_s(service):
     sent = asyncio.run(call(service.client.app, scope, receiving([])))
     assert sent.refusal == (408, "body_too_slow")
     assert asyncio.run(service.pipeline.records.get(digest, "id")).error == "body_too_slow"
+
+
+def test_a_body_that_is_there_is_taken_however_late_we_come_to_it(service):
+    clock = Clock()
+    service.knobs(request_timeout_s=30.0)
+    came = body_of(ASKING[:100], ASKING[100:])
+
+    async def receive() -> Message:
+        clock.now += 100  # the loop was busy
+        return came.pop(0)
+
+    assert asyncio.run(call(timed(service, clock), dict(ASK), receive)).status == 200
