@@ -1,5 +1,7 @@
 """The preprocessor as a Serve deployment."""
 
+import asyncio
+import math
 import time
 from hashlib import sha256
 from typing import Any
@@ -8,6 +10,8 @@ import ray
 
 from deployments.contract import Level, Prepared
 from deployments.errors import TuwenError
+from deployments.malloc import give_back_freed_memory
+from deployments.preprocess.picture import Tiles
 from deployments.preprocess.safety.check import Subject
 from deployments.preprocess.safety.filter import SafetyFilter
 from deployments.preprocess.safety.load import load_checks
@@ -19,6 +23,7 @@ class Preprocessor:
     """Decodes, checks and resizes pictures. Stateless: any replica can prepare any picture, again if need be."""
 
     def __init__(self, settings: PreprocessSettings) -> None:
+        give_back_freed_memory()
         self._knobs = PreprocessKnobs()
         self._safety = SafetyFilter(load_checks(settings.safety))
         self._sandbox = Sandbox(settings.decode_processes)
@@ -26,19 +31,28 @@ class Preprocessor:
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         self._knobs = PreprocessKnobs.model_validate(user_config)
 
-    def prepare(self, data: bytes, level: Level = Level.FULL) -> Prepared | TuwenError:
+    async def check_health(self) -> None:
+        """Raises Unavailable when no decoding process can be started."""
+        await asyncio.to_thread(self._sandbox.check)
+
+    async def prepare(
+        self, data: bytes, level: Level = Level.FULL, deadline: float = math.inf
+    ) -> Prepared | TuwenError:
         """Put the picture's tiles into the object store and return where; a picture's fault comes back as a value.
 
-        Below ``full`` there are fewer tiles. A plain method: Serve runs it in a thread, so that waiting for the
-        decoding process never blocks the replica's loop.
+        Below ``full`` there are fewer tiles. At ``deadline`` (seconds since the epoch) the fault is DeadlineExceeded.
         """
         began, knobs = time.perf_counter(), self._knobs
         try:
-            tiles = self._sandbox.prepare(data, knobs, level)
-            subject = Subject(tiles.pixels[0], sha256(data).hexdigest(), tiles.picture)
-            flags = self._safety.review(subject, knobs.safety)
+            tiles = await self._sandbox.prepared(data, knobs, level, deadline)
+            return await asyncio.to_thread(self._reviewed, data, tiles, knobs, began)
         except TuwenError as error:
             return error
+
+    def _reviewed(self, data: bytes, tiles: Tiles, knobs: PreprocessKnobs, began: float) -> Prepared:
+        """For a thread: hashing 20 MB, the safety checks and the object store would hold up the loop."""
+        subject = Subject(tiles.pixels[0], sha256(data).hexdigest(), tiles.picture)
+        flags = self._safety.review(subject, knobs.safety)
         return Prepared(
             tiles=ray.put(tiles.pixels),
             picture=tiles.picture,

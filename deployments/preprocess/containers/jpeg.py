@@ -32,7 +32,8 @@ def plain(data: bytes) -> Plain:
 
     Raises ImageTruncated if the data went through a transfer that changed line ends.
     """
-    kept, turns, precision, scans = bytearray(data[:2]), [], Precision(), []
+    kept, turns, precision = bytearray(data[:2]), list[int](), Precision()
+    scans = list[int]()
     for marker, begin, end in _segments(data):
         body = data[begin:end]
         if marker == SCAN:

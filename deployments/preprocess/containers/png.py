@@ -38,7 +38,7 @@ def plain(data: bytes) -> Plain:
         elif not pixels and kind == b"tRNS" and _fits(head, len(body)) and _sound(data, kind, begin, end):
             head += view[begin - 8 : end + 4]
         elif not pixels and kind == b"eXIf" and _sound(data, kind, begin, end):
-            turn = orientation(body[:LONGEST_EXIF])
+            turn = orientation(bytes(body[:LONGEST_EXIF]))
     image_data = struct.pack(">I4s", len(pixels), b"IDAT") + pixels + struct.pack(">I", 0) if pixels else b""
     return Plain(bytes(head) + image_data + END, turn)
 

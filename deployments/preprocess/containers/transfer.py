@@ -1,6 +1,8 @@
 """Whether compressed data went through a transfer that took them for text and changed their line ends."""
 
-WENT_AS_TEXT = "the picture is damaged, as by a transfer that took it for text and changed its line ends: send the file again"
+WENT_AS_TEXT = (
+    "the picture is damaged, as by a transfer that took it for text and changed its line ends: send the file again"
+)
 
 ENOUGH = 16
 VARIETY = 8

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 ORIENTATION = 0x0112
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -19,7 +19,9 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 def pixels(width=96, height=64):
     """Smooth, so that a lossy format keeps it, and no two places alike."""
     y, x = np.mgrid[0:height, 0:width]
-    return np.stack([40 + x * 200 // width, 30 + y * 200 // height, 80 + (x + y) * 100 // (width + height)], -1).astype(np.uint8)
+    return np.stack([40 + x * 200 // width, 30 + y * 200 // height, 80 + (x + y) * 100 // (width + height)], -1).astype(
+        np.uint8
+    )
 
 
 PICTURE = Image.fromarray(pixels())
@@ -45,7 +47,9 @@ def xmp(turn):
 
 
 def chunk(kind, body, crc=None):
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body) if crc is None else crc)
+    return (
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body) if crc is None else crc)
+    )
 
 
 def png_chunks(data):
@@ -58,7 +62,7 @@ def png_chunks(data):
     return found
 
 
-def png(*extra, before="IDAT", image=PICTURE, end=chunk(b"IEND", b""), **options):
+def png(*extra, before="IDAT", image=PICTURE, end=b"\0\0\0\0IEND\xaeB`\x82", **options):
     """A PNG with raw chunks put in front of its first ``IDAT`` or its ``IEND``, whose image data stand in two chunks."""
     chunks = png_chunks(encoded("PNG", image, **options))
     data = b"".join(body for kind, body in chunks if kind == b"IDAT")
@@ -121,7 +125,9 @@ def bmp(header_size=40, top_down=False, file_size=None, compression=0, gap=0):
     if header_size == 12:
         header = struct.pack("<IHHHH", 12, width, height, 1, 24)
     else:
-        header = struct.pack("<IiiHHIIiiII", header_size, width, -height if top_down else height, 1, 24, compression, 0, 0, 0, 0, 0)
+        header = struct.pack(
+            "<IiiHHIIiiII", header_size, width, -height if top_down else height, 1, 24, compression, 0, 0, 0, 0, 0
+        )
         header += b"\0" * (header_size - 40)
     start = 14 + len(header) + gap
     total = start + len(body) if file_size is None else file_size
