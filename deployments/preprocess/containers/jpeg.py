@@ -7,24 +7,27 @@ profiles, thumbnails and second pictures are not.
 import re
 from collections.abc import Iterator
 
-from deployments.errors import ImageTruncated
+import numpy as np
+from numpy.typing import NDArray
+
 from deployments.preprocess.containers.exif import orientation
 from deployments.preprocess.containers.jpeg_scans import Precision
 from deployments.preprocess.containers.plain import Plain
-from deployments.preprocess.containers.transfer import WENT_AS_TEXT, went_as_text
+from deployments.preprocess.containers.transfer import check
 
 START, END, SCAN, JFIF, EXIF, ADOBE = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEE
 HUFFMAN, ARITHMETIC, QUANTIZATION, RESTARTS = 0xC4, 0xCC, 0xDB, 0xDD
 FRAMES = frozenset(range(0xC0, 0xD0)) - {HUFFMAN, ARITHMETIC, 0xC8}
 KEPT = FRAMES | {SCAN, HUFFMAN, ARITHMETIC, QUANTIZATION, RESTARTS}
-ALONE = frozenset((0x01, START, END, *range(0xD0, 0xD8)))
+ALONE = frozenset((0x01, START, *range(0xD0, 0xD8)))
 """Markers without a length."""
 
-_MARKER = re.compile(rb"\xff+([^\x00\xff])")
-_AFTER_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+_INSIDE_SCAN = np.isin(np.arange(256), [0x00, 0xFF, *range(0xD0, 0xD8)])
+"""What may follow a byte of 0xFF in a scan's data."""
 
+_MARKER = re.compile(rb"\xff([^\x00\xff])")
 Segment = tuple[int, int, int]
-"""Marker, and where its body begins and ends; a scan's data are no part of its body."""
+"""Marker, and where its body begins and ends; a scan's body is its header and its data."""
 
 
 def plain(data: bytes) -> Plain:
@@ -32,13 +35,12 @@ def plain(data: bytes) -> Plain:
 
     Raises ImageTruncated if the data went through a transfer that changed line ends.
     """
-    kept, turns, precision = bytearray(data[:2]), list[int](), Precision()
-    scans = list[int]()
+    kept, scans, turns = bytearray(data[:2]), list[int](), list[int]()
+    precision = Precision()
     for marker, begin, end in _segments(data):
         body = data[begin:end]
         if marker == SCAN:
-            end = _end_of_scan(data, end)
-            _check_transfer(data[begin:end])
+            check(body)
             precision.scan(body)
         elif marker in FRAMES:
             precision.frame(marker, body)
@@ -52,34 +54,38 @@ def plain(data: bytes) -> Plain:
 
 def _segments(data: bytes) -> Iterator[Segment]:
     """Until the end marker, or the end of the file; as libjpeg does, over whatever stands before a marker."""
-    at = 2
+    at, ends = 2, _ends_of_scans(data)
     while found := _MARKER.search(data, at):
         marker, begin = found[1][0], found.end()
+        if marker == END:
+            return
         if marker in ALONE:
-            yield marker, begin, begin
-            if marker == END:
-                return
             at = begin
             continue
         length = max(2, int.from_bytes(data[begin : begin + 2], "big"))
         at = min(begin + length, len(data))
-        yield marker, begin + 2, max(at, begin + 2)
         if marker == SCAN:
-            at = _end_of_scan(data, at)
+            at = _without_fill(data, int(ends[np.searchsorted(ends, at)]))
+        yield marker, begin + 2, max(at, begin + 2)
 
 
-def _end_of_scan(data: bytes, begin: int) -> int:
-    """Where the marker stands that ends the entropy-coded data, which themselves may hold restart markers."""
-    found = _AFTER_SCAN.search(data, begin)
-    return found.start() if found else len(data)
+def _ends_of_scans(data: bytes) -> NDArray[np.intp]:
+    """Where a scan could end: at any marker but those that stand in its data, and at the end of the file."""
+    array = np.frombuffer(data, np.uint8)
+    escapes = np.flatnonzero(array[:-1] == 0xFF)
+    after = array[escapes + 1]
+    ends = escapes[~_INSIDE_SCAN[after]]
+    return np.append(ends, len(data))
+
+
+def _without_fill(data: bytes, end: int) -> int:
+    """A marker may have any number of 0xFF in front."""
+    while data[end - 1] == 0xFF:
+        end -= 1
+    return end
 
 
 def _says_colours(marker: int, body: bytes) -> bool:
     return (marker == JFIF and body[:5] == b"JFIF\0" and len(body) >= 14) or (
         marker == ADOBE and body[:5] == b"Adobe" and len(body) >= 12
     )
-
-
-def _check_transfer(scan: bytes) -> None:
-    if went_as_text(scan):
-        raise ImageTruncated(WENT_AS_TEXT)

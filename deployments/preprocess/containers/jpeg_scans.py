@@ -1,4 +1,4 @@
-"""What a JPEG's scans have told of its picture: which bits of its coefficients, and whether a scan's data are all there."""
+"""What a JPEG's scans tell of its picture: which bits of its coefficients, and whether their data are all there."""
 
 import re
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ PADDING = b"\0" * 16
 """More than libjpeg looks ahead (8 bytes); less than what would show if it stood for pixels."""
 
 PROBES = (b"\0",) * 16
-_RESTART = re.compile(rb"\xff+[\xd0-\xd7]")
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 UNKNOWN = 99
 PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 """Frames whose coefficients come in several scans."""

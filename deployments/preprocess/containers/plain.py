@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-
 DAMAGED = "the picture ends early or is damaged: send the whole file again"
 
 

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 
 from deployments.preprocess.containers.plain import Plain
+from deployments.preprocess.containers.transfer import check
 
 HEADER_BYTES = 12
 METADATA_FLAGS = 0x20 | 0x08 | 0x04
@@ -17,7 +18,10 @@ _PICTURES = (b"VP8 ", b"VP8L", b"ANMF")
 
 
 def plain(data: bytes) -> Plain:
-    """The first picture, or first frame, with its transparency."""
+    """The first picture, or first frame, with its transparency.
+
+    Raises ImageTruncated if its data went through a transfer that changed line ends.
+    """
     body = bytearray(b"WEBP")
     for kind, begin, end in _chunks(data):
         if kind == b"VP8X" and end - begin >= 10:
@@ -27,6 +31,7 @@ def plain(data: bytes) -> Plain:
             body += memoryview(data)[begin - 8 : end]
             body += b"\0" * ((end - begin) % 2)
         if kind in _PICTURES:
+            check(data[begin:end])
             break
     return Plain(b"RIFF" + struct.pack("<I", len(body)) + bytes(body))
 
