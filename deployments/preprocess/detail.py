@@ -7,7 +7,6 @@ A stroke of less than ``k`` pixels would fade into its ground, and so speaks aga
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,27 +14,35 @@ from PIL import Image
 
 Grey = NDArray[np.uint8]
 
-FACTORS = (2, 3, 4, 5, 6, 8)
+FACTORS = (4, 3, 2)
 BAND = 240
 """Rows looked at at a time, a multiple of every factor: most pictures show in the first that they lose something."""
 
-NOISE, SHARE_OF_16 = 8, 7
+NOISE, SHARE_OF_16 = 8, 6
 """Levels of grey, and part of the contrast around, by which a pixel may differ: grain, and what resampling rounds off."""
 
-FEW = 12
+FEW = 16
 """Blocks that may lose something nevertheless; a few letters have more."""
 
 
-def spare_factor(image: Image.Image) -> int:
-    """The largest of ``FACTORS`` by which an RGB picture can be reduced without loss of detail, or 1."""
-    factor = 1
-    for candidate in FACTORS:
-        if _loses(image, candidate):
-            if candidate == FACTORS[0]:
-                break
-        else:
-            factor = candidate
-    return factor
+def spare_factor(image: Image.Image, shortest: int) -> int:
+    """The factor by which an RGB picture can be reduced without loss of detail, or 1.
+
+    Its longer side stays at ``shortest`` at least. A picture of one colour has no detail to be measured by.
+    """
+    darkest, brightest = image.convert("L").getextrema()
+    if brightest - darkest <= NOISE:
+        return 1
+    return _spare(image, shortest)
+
+
+def _spare(image: Image.Image, shortest: int) -> int:
+    if max(image.size) < 2 * shortest or min(image.size) < 8 or _loses(image, 2):
+        return 1
+    most = max(image.size) // shortest
+    factor = next(each for each in FACTORS if each == 2 or (each <= most and not _loses(image, each)))
+    smaller = image.resize((image.width // factor, image.height // factor), Image.Resampling.LANCZOS)
+    return factor * _spare(smaller, shortest)
 
 
 def _loses(image: Image.Image, factor: int) -> bool:
@@ -47,27 +54,29 @@ def _loses(image: Image.Image, factor: int) -> bool:
     return False
 
 
-def _bands(image: Image.Image, factor: int) -> Iterator[Grey]:
+def _bands(image: Image.Image, factor: int) -> Iterator[Image.Image]:
     """From the top, in grey, each with a block more above and below; what is left of a block at the sides is not."""
     width, height = image.width - image.width % factor, image.height - image.height % factor
     for top in range(0, height, BAND):
         box = (0, max(0, top - factor), width, min(height, top + BAND + factor))
-        yield np.asarray(image.crop(box).convert("L"))
+        yield image.crop(box).convert("L")
 
 
-def lost_blocks(grey: Grey, factor: int) -> int:
+def lost_blocks(band: Image.Image, factor: int) -> int:
     """How many blocks have a pixel outside of what the reduced picture shows around them."""
+    grey = np.asarray(band)
     darkest, brightest = _blocks(grey, factor, np.minimum), _blocks(grey, factor, np.maximum)
-    reduced = (_blocks(grey.astype(np.uint16), factor, np.add) // factor**2).astype(np.int16)
+    smaller = band.resize((band.width // factor, band.height // factor), Image.Resampling.LANCZOS)
+    reduced = np.asarray(smaller, dtype=np.int16)
     low, high = _around(reduced, np.minimum), _around(reduced, np.maximum)
     allowed = NOISE + (high - low) * SHARE_OF_16 // 16
     return int(np.count_nonzero((low - darkest > allowed) | (brightest - high > allowed)))
 
 
-def _blocks(values: NDArray[Any], factor: int, combine: np.ufunc) -> NDArray[Any]:
+def _blocks(values: Grey, factor: int, combine: np.ufunc) -> Grey:
     """One value for each block."""
     rows = combine.reduce([values[start::factor] for start in range(factor)])
-    combined: NDArray[Any] = combine.reduce([rows[:, start::factor] for start in range(factor)])
+    combined: Grey = combine.reduce([rows[:, start::factor] for start in range(factor)])
     return combined
 
 

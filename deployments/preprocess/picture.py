@@ -63,7 +63,7 @@ def prepare(data: bytes, knobs: PreprocessKnobs, level: Level = Level.FULL) -> T
 def shown(decoded: Decoded, budget: TileBudget) -> tuple[Part, ...]:
     """The parts of the picture that the model sees; of one that is larger than its detail, those of a smaller one."""
     parts = plan(*decoded.size, budget)
-    spare = spare_factor(decoded.image) if len(parts) > 1 else 1
+    spare = spare_factor(decoded.image, budget.longest_edge // 2)
     if spare == 1:
         return parts
     width, height = (max(1, side // spare) for side in decoded.image.size)

@@ -201,7 +201,13 @@ class Worker:
             self.process = None
 
     def _ready(self) -> DecodingProcess:
-        """Raises Unavailable."""
+        """Raises Unavailable where a process, and another one, ends before it is ready."""
+        try:
+            return self._next()
+        except Unavailable:
+            return self._next()
+
+    def _next(self) -> DecodingProcess:
         if self.process and self.process.exit_code is not None:  # killed while it waited
             self._drop("between two pictures")
         if self.process is None:
@@ -253,11 +259,17 @@ class Spares:
     def check(self) -> None:
         """Raises Unavailable when one failed to start and another one does, too."""
         if self._failing:
-            process = self.take()
             try:
-                self.wait_ready(process)
-            finally:
-                process.stop()
+                self._try()
+            except Unavailable:  # one that began to start while things were worse
+                self._try()
+
+    def _try(self) -> None:
+        process = self.take()
+        try:
+            self.wait_ready(process)
+        finally:
+            process.stop()
 
     def stop(self) -> None:
         if self._spare:
