@@ -9,18 +9,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from deployments.errors import ImageShape, ImageTruncated, NotAnImage, TooManyPixels, UnsupportedFormat
+from deployments.preprocess.containers import jpeg_scans, plain
+from deployments.preprocess.containers.plain import DAMAGED, Plain
 from deployments.preprocess.settings import Format
 
-DAMAGED = "the picture ends early or is damaged: send the whole file again"
 MAX_ASPECT_RATIO = 200
 """What transformers' GLM image processor accepts (``smart_resize``)."""
 
 # Leading bytes by which a file that Pillow did not open can still be named in the message.
 _SIGNATURES = (
-    (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"), (b"II*\0", "TIFF"),
+    (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"), (b"II*\0", "TIFF"),
     (b"MM\0*", "TIFF"), (b"%PDF", "PDF"), (b"%!PS", "EPS"), (b"<svg", "SVG"), (b"8BPS", "PSD"), (b"\0\0\1\0", "ICO"),
     (b"icns", "ICNS"), (b"SIMPLE", "FITS"), (b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"\xff\x0a", "JPEG XL"),
     (b"\0\0\0\x0cJXL ", "JPEG XL"),
@@ -30,7 +31,6 @@ _BRANDS = {
     b"msf1": "HEIC", b"avif": "AVIF", b"avis": "AVIF", b"WEBP": "WEBP",
 }  # fmt: skip
 
-ORIENTATION_TAG = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -73,31 +73,32 @@ def decode(
         ImageShape: one side is more than 200 times the other.
         ImageTruncated: the file ends early or its data is damaged.
     """
-    image = _opened(data, formats)
+    kind = _signature(data)
+    file = plain(kind, data) if kind in formats else Plain(data)
+    image = _opened(file.data, kind, formats)
     width, height = stored = image.size
     _check_size(width, height, max_pixels)
     scale = scale_of(width, height)
     try:
         image.draft(None, (max(1, int(width * scale)), max(1, int(height * scale))))
         image.seek(0)
+        if file.scans:
+            jpeg_scans.load(image, file)
         image.load()
-    except MemoryError:
+    except (MemoryError, ImageTruncated):
         raise
     except Exception as fault:  # decoders raise OSError, SyntaxError, ValueError, EOFError, struct.error and more
         raise ImageTruncated(DAMAGED) from fault
-    turn = _orientation(image)
-    upright = _on_white(image.transpose(_TURNS[turn]) if turn in _TURNS else image)
-    size = (height, width) if turn >= 5 else stored
-    # Nothing but `formats` is opened; a JPEG with a second picture behind the first calls itself MPO.
-    kind: Format = "JPEG" if image.format == "MPO" else image.format  # type: ignore[assignment]
-    return Decoded(upright, size, kind, stored)
+    upright = _on_white(image.transpose(_TURNS[file.turn]) if file.turn in _TURNS else image)
+    size = (height, width) if file.turn >= 5 else stored
+    return Decoded(upright, size, image.format, stored)  # type: ignore[arg-type]  # nothing but `formats` is opened
 
 
-def _opened(data: bytes, formats: tuple[Format, ...]) -> Image.Image:
+def _opened(data: bytes, kind: str | None, formats: tuple[Format, ...]) -> ImageFile.ImageFile:
     try:
         return Image.open(BytesIO(data), formats=formats)
     except UnidentifiedImageError:
-        kind = _signature(data)
+        pass
     except Exception as fault:  # a recognised header with a damaged body
         raise ImageTruncated(DAMAGED) from fault
     if kind == "PNG" and len(data) >= 24:  # Pillow takes one without pixels for no PNG
@@ -127,15 +128,6 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         )
     if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
         raise ImageShape(f"the picture is {width}x{height}: one side may be at most {MAX_ASPECT_RATIO} times the other")
-
-
-def _orientation(image: Image.Image) -> int:
-    """How the picture is to be turned, 1 to 8, by its EXIF block; 1 if that is absent, corrupt or absurd."""
-    try:
-        turn = image.getexif().get(ORIENTATION_TAG, 1)
-    except Exception:  # EXIF is hostile input too, and the picture is fine without it
-        return 1
-    return turn if isinstance(turn, int) and turn in _TURNS else 1
 
 
 def _on_white(image: Image.Image) -> Image.Image:

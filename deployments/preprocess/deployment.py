@@ -1,5 +1,7 @@
 """The preprocessor as a Serve deployment."""
 
+import asyncio
+import math
 import time
 from hashlib import sha256
 from typing import Any
@@ -9,6 +11,8 @@ import ray
 from deployments.contract import Level, Prepared, PreprocessInfo
 from deployments.errors import TuwenError
 from deployments.knobs import LiveKnobs
+from deployments.malloc import give_back_freed_memory
+from deployments.preprocess.picture import Tiles
 from deployments.preprocess.safety.check import Subject
 from deployments.preprocess.safety.filter import SafetyFilter
 from deployments.preprocess.safety.load import load_checks
@@ -20,6 +24,7 @@ class Preprocessor:
     """Decodes, checks and resizes pictures. Stateless: any replica can prepare any picture, again if need be."""
 
     def __init__(self, settings: PreprocessSettings) -> None:
+        give_back_freed_memory()
         self._knobs = LiveKnobs("Preprocessor", PreprocessKnobs)
         self._safety = SafetyFilter(load_checks(settings.safety))
         self._sandbox = Sandbox(settings.decode_processes)
@@ -33,19 +38,29 @@ class Preprocessor:
             knobs.formats, knobs.max_pixels, knobs.overview_tokens, knobs.most_parts, self._knobs.rejected
         )
 
-    def prepare(self, data: bytes, level: Level = Level.FULL, deadline: float = float("inf")) -> Prepared | TuwenError:
+    async def check_health(self) -> None:
+        """Raises Unavailable when no decoding process can be started."""
+        await asyncio.to_thread(self._sandbox.check)
+
+    async def prepare(
+        self, data: bytes, level: Level = Level.FULL, deadline: float = math.inf, most_tokens: int | None = None
+    ) -> Prepared | TuwenError:
         """Put the picture's tiles into the object store and return where; a picture's fault comes back as a value.
 
-        Below ``full`` there are fewer tiles. A plain method: Serve runs it in a thread, so that waiting for the
-        decoding process never blocks the replica's loop.
+        There are fewer tiles below ``full``, and rather than more than ``most_tokens`` visual tokens. At ``deadline``
+        (seconds since the epoch) the fault is DeadlineExceeded.
         """
         began, knobs = time.perf_counter(), self._knobs.present
         try:
-            tiles = self._sandbox.prepare(data, knobs, level)
-            subject = Subject(tiles.pixels[0], sha256(data).hexdigest(), tiles.picture)
-            flags = self._safety.review(subject, knobs.safety)
+            tiles = await self._sandbox.prepared(data, knobs, level, deadline, most_tokens)
+            return await asyncio.to_thread(self._reviewed, data, tiles, knobs, began)
         except TuwenError as error:
             return error
+
+    def _reviewed(self, data: bytes, tiles: Tiles, knobs: PreprocessKnobs, began: float) -> Prepared:
+        """For a thread: hashing 20 MB, the safety checks and the object store would hold up the loop."""
+        subject = Subject(tiles.pixels[0], sha256(data).hexdigest(), tiles.picture)
+        flags = self._safety.review(subject, knobs.safety)
         return Prepared(
             tiles=ray.put(tiles.pixels),
             picture=tiles.picture,

@@ -1,16 +1,17 @@
 """The preprocessor's work as one function: bytes in, tiles for the model out."""
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from hashlib import sha256
 
 from PIL import Image
 
 from deployments.contract import Box, Level, Pixels, Place
-from deployments.preprocess.decode import decode
+from deployments.preprocess.decode import Decoded, decode
+from deployments.preprocess.detail import spare_factor
 from deployments.preprocess.settings import Format, PreprocessKnobs
-from deployments.preprocess.tiling import TileBudget, cut, plan
+from deployments.preprocess.tiling import Part, TileBudget, cut, plan
 
-VERSION = 2
+VERSION = 3
 """Of what is done to a picture before the model sees it: with any change here, answers of before no longer count."""
 
 STRIP = 64
@@ -39,15 +40,18 @@ class Tiles:
         return tuple((tile.shape[0], tile.shape[1]) for tile in self.pixels)
 
 
-def prepare(data: bytes, knobs: PreprocessKnobs, level: Level = Level.FULL) -> Tiles:
-    """Decode, check, turn upright, cut and resize. Raises what ``decode`` raises."""
-    budget = knobs.budget  # of level `full`, for what must not hang on the level: how finely the file is decoded
+def prepare(data: bytes, knobs: PreprocessKnobs, level: Level = Level.FULL, most_tokens: int | None = None) -> Tiles:
+    """Decode, check, turn upright, cut and resize, into no more than ``most_tokens`` if tiles can be left out.
+
+    Raises what ``decode`` raises.
+    """
+    budget = knobs.budget  # of level `full`, for what must not hang on the request: how finely the file is decoded
 
     def scale_of(width: int, height: int) -> float:
         return max(part.scale for part in plan(width, height, budget))
 
     decoded = decode(data, knobs.formats, knobs.max_pixels, scale_of)
-    parts = plan(*decoded.size, budget.at(level))
+    parts = shown(decoded, budget.at(level).within(most_tokens))
     return Tiles(
         pixels=cut(decoded.image, parts, _factor(decoded.image.size, decoded.size)),
         places=tuple(part.place for part in parts),
@@ -57,6 +61,22 @@ def prepare(data: bytes, knobs: PreprocessKnobs, level: Level = Level.FULL) -> T
         source_format=decoded.source_format,
         source_size=decoded.source_size,
     )
+
+
+def shown(decoded: Decoded, budget: TileBudget) -> tuple[Part, ...]:
+    """The parts of the picture that the model sees; of one that is larger than its detail, those of a smaller one."""
+    parts = plan(*decoded.size, budget)
+    spare = spare_factor(decoded.image, budget.longest_edge // 2)
+    if spare == 1:
+        return parts
+    width, height = (max(1, side // spare) for side in decoded.image.size)
+    across, down = decoded.size[0] / width, decoded.size[1] / height
+    return tuple(replace(part, box=_scaled(part.box, across, down)) for part in plan(width, height, budget))
+
+
+def _scaled(box: Box, across: float, down: float) -> Box:
+    left, top, right, bottom = box
+    return round(left * across), round(top * down), round(right * across), round(bottom * down)
 
 
 def digest(image: Image.Image, size: tuple[int, int], budget: TileBudget) -> str:

@@ -1,195 +1,304 @@
 """Decoding in processes of their own, so that no file can take the deployment down with it.
 
 A file that crashes its process, or takes too long or too much memory there, fails its own request and nothing else:
-the process is replaced. What a process says is read as data (JSON and raw pixels), never as code.
+the process is replaced by one that stands ready. A process that somebody else ended, as the kernel does when memory is
+short, is no picture's fault: the picture is tried once more.
 """
 
+import asyncio
 import contextlib
-import json
 import logging
-import os
-import queue
-import select
-import subprocess
-import sys
+import math
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Lock
 
-import numpy as np
-
-from deployments import errors
-from deployments.contract import Level, Pixels
-from deployments.errors import ImageTooCostly, TuwenError
+from deployments.contract import Level
+from deployments.errors import DeadlineExceeded, ImageTooCostly, Overloaded, TuwenError, Unavailable
+from deployments.preprocess.confine import MEASURES
 from deployments.preprocess.picture import Tiles
-from deployments.preprocess.settings import FORMATS, PreprocessKnobs
+from deployments.preprocess.process import NO_ROOM, Abandoned, Abandonment, DecodingProcess
+from deployments.preprocess.settings import PreprocessKnobs
+from deployments.preprocess.turns import Turns
 from deployments.preprocess.worker import Job
 
 logger = logging.getLogger("ray.serve")
 
-STARTUP_S = 60.0
-LONGEST_LINE = 64 * 1024
+Clock = Callable[[], float]
+"""Seconds since the epoch."""
+
+ATTEMPTS = 2
 TOO_LONG = "the picture takes too long to decode: send it smaller, or as a plain JPEG or PNG"
 CRASHED = "the picture could not be decoded: send it as a plain JPEG or PNG"
+TOO_LATE = "the time for this request was over before its picture was decoded: ask again"
+FULL = "more pictures wait to be decoded than there is room for: ask again in a moment"
+NO_PROCESS = "pictures cannot be decoded at the moment: ask again"
 
-# glibc's malloc keeps what a picture took for the next one: giving memory back and getting it anew, page by page, is a
-# quarter of the work on a small picture. Other libraries' malloc reads none of it.
-_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024),
-    "MALLOC_TRIM_THRESHOLD_": str(128 * 1024 * 1024),
-}
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A file to be prepared until ``deadline``, in seconds since the epoch; the rest as of ``picture.prepare``."""
+
+    data: bytes
+    knobs: PreprocessKnobs
+    level: Level
+    deadline: float
+    most_tokens: int | None = None
+
+    @property
+    def job(self) -> Job:
+        knobs = self.knobs.model_dump(mode="json")
+        return Job(len(self.data), self.knobs.decode_memory_mb, self.level, knobs, self.most_tokens)
 
 
 class Sandbox:
-    """``processes`` workers; a call takes the first that is free. For use from threads."""
+    """``processes`` of them; a call takes the first that is free. For use from threads and event loops."""
 
-    def __init__(self, processes: int) -> None:
-        self._free: queue.LifoQueue[Worker] = queue.LifoQueue()  # the last one used has the warmest caches
-        self._workers = [Worker() for _ in range(processes)]
-        for worker in self._workers:
-            self._free.put(worker)
+    def __init__(self, processes: int, clock: Clock = time.time) -> None:
+        self._clock, self._spares = clock, Spares()
+        self._workers = [Worker(self._spares, clock) for _ in range(processes)]
+        self._turns = Turns(self._workers)
+        self._threads = ThreadPoolExecutor(processes, "decoding")
+        self._bytes = 0  # of files that wait or are decoded on an event loop
 
-    def prepare(self, data: bytes, knobs: PreprocessKnobs, level: Level = Level.FULL) -> Tiles:
-        """As ``picture.prepare``; raises ImageTooCostly for what that would not survive."""
-        with self._worker() as worker:
-            return worker.prepare(data, knobs, level)
+    def prepare(
+        self, data: bytes, knobs: PreprocessKnobs, level: Level = Level.FULL, deadline: float = math.inf
+    ) -> Tiles:
+        """As ``picture.prepare``, from a thread.
+
+        Raises besides its errors ImageTooCostly for what the process does not survive twice, DeadlineExceeded at
+        ``deadline`` (seconds since the epoch), and Unavailable where no process can be started.
+        """
+        task, abandonment = Task(data, knobs, level, deadline), Abandonment()
+        place = self._turns.take()
+        try:
+            worker = place.result(_finite(self._left(task)))
+        except TimeoutError:
+            self._turns.leave(place)
+            abandonment.close()
+            raise DeadlineExceeded(TOO_LATE) from None
+        return self._worked(worker, task, abandonment)
+
+    async def prepared(
+        self,
+        data: bytes,
+        knobs: PreprocessKnobs,
+        level: Level = Level.FULL,
+        deadline: float = math.inf,
+        most_tokens: int | None = None,
+    ) -> Tiles:
+        """The same on an event loop, which it never blocks.
+
+        Who is cancelled or too late leaves the queue at once, and a decoding process shortly after. Raises Overloaded
+        for what would have more than ``waiting_mb`` of files wait.
+        """
+        task = Task(data, knobs, level, deadline, most_tokens)
+        with self._counted(len(data), knobs.waiting_mb * 1024 * 1024):
+            abandonment = Abandonment()
+            try:
+                worker = await self._taken(task)
+            except BaseException:
+                abandonment.close()
+                raise
+            work = self._threads.submit(self._worked, worker, task, abandonment)
+            result = asyncio.wrap_future(work)
+            result.add_done_callback(lambda done: done.cancelled() or done.exception())  # which nobody may wait for
+            try:
+                return await asyncio.shield(result)
+            except asyncio.CancelledError:
+                abandonment.tell()
+                raise
+
+    @property
+    def confined(self) -> tuple[str, ...]:
+        """The measures of ``confine.MEASURES`` that are in force; none are known before a process was ready."""
+        return self._spares.confined
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a process."""
+        return self._turns.waiting
+
+    def check(self) -> None:
+        """Raises Unavailable when processes cannot be started."""
+        self._spares.check()
 
     def process_ids(self) -> list[int]:
         """Of the present processes; another one shows that one was replaced."""
-        return [worker.process.pid for worker in self._workers]
+        return [worker.process.id for worker in self._workers if worker.process]
 
     def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:
             worker.stop()
+        self._spares.stop()
+
+    def _left(self, task: Task) -> float:
+        return max(0.0, task.deadline - self._clock())
+
+    def _worked(self, worker: "Worker", task: Task, abandonment: Abandonment) -> Tiles:
+        try:
+            return worker.prepare(task, abandonment)
+        finally:
+            abandonment.close()
+            self._turns.give_back(worker)
+
+    async def _taken(self, task: Task) -> "Worker":
+        place = self._turns.take()
+        try:
+            async with asyncio.timeout(_finite(self._left(task))):
+                return await asyncio.wrap_future(place)
+        except BaseException as fault:
+            self._turns.leave(place)
+            if isinstance(fault, TimeoutError):
+                raise DeadlineExceeded(TOO_LATE) from None
+            raise
 
     @contextlib.contextmanager
-    def _worker(self) -> Iterator["Worker"]:
-        worker = self._free.get()
+    def _counted(self, size: int, most: int) -> Iterator[None]:
+        """``size`` bytes more; a file that is alone is never too much."""
+        if self._bytes and self._bytes + size > most:
+            raise Overloaded(FULL, retry_after_s=1.0)
+        self._bytes += size
         try:
-            yield worker
+            yield
         finally:
-            self._free.put(worker)
+            self._bytes -= size
 
 
 class Worker:
-    """One decoding process and the two pieces of memory it shares with us; the process may be replaced."""
+    """A decoding process at a time, for one picture at a time."""
 
-    def __init__(self) -> None:
-        self._source, self._target = os.memfd_create("file"), os.memfd_create("tiles")
-        self.process = self._started()
-        self._fresh = True
+    def __init__(self, spares: "Spares", clock: Clock) -> None:
+        self._spares, self._clock = spares, clock
+        self.process: DecodingProcess | None = None
+        with contextlib.suppress(Unavailable):
+            self.process = spares.take()
 
-    def prepare(self, data: bytes, knobs: PreprocessKnobs, level: Level) -> Tiles:
-        if self.process.poll() is not None:  # killed while it waited, which is no picture's fault
-            self._replace("between two pictures")
-        _fill(self._source, data)
-        job = Job(len(data), knobs.decode_memory_mb, level, knobs.model_dump(mode="json"))
-        try:
-            outcome = self._asked(job.to_line(), knobs.decode_timeout_s + (STARTUP_S if self._fresh else 0))
-            self._fresh = False
-            if "error" in outcome:
-                raise _error(outcome)
-            return _tiles(outcome, self._target)
-        except TuwenError:
-            raise
-        except Exception as fault:  # it died, hung, or no longer talks sense
-            self._replace(repr(fault))
-            raise ImageTooCostly(TOO_LONG if isinstance(fault, TimeoutError) else CRASHED) from fault
+    def prepare(self, task: Task, abandonment: Abandonment) -> Tiles:
+        """As ``Sandbox.prepare``; raises Abandoned where nobody waited."""
+        for _ in range(ATTEMPTS):
+            left_s = task.deadline - self._clock()
+            if left_s <= 0:
+                raise DeadlineExceeded(TOO_LATE)
+            process = self._ready()
+            try:
+                return process.prepare(task.data, task.job, min(task.knobs.decode_timeout_s, left_s), abandonment)
+            except TuwenError:
+                raise
+            except TimeoutError as fault:
+                self._drop("it took too long")
+                late = left_s < task.knobs.decode_timeout_s
+                raise (DeadlineExceeded(TOO_LATE) if late else ImageTooCostly(TOO_LONG)) from fault
+            except Abandoned:
+                self._drop("nobody waited for it any more")
+                raise
+            except MemoryError as fault:  # on this side
+                self._drop("no memory for its tiles")
+                raise Unavailable(NO_ROOM, retry_after_s=5.0) from fault
+            except Exception as fault:  # it died, or no longer talks sense
+                self._drop(repr(fault))
+        raise ImageTooCostly(CRASHED)
 
     def stop(self) -> None:
-        self._end()
-        for file in (self._source, self._target):
-            os.close(file)
+        if self.process:
+            self.process.stop()
+            self.process = None
 
-    def _end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe
-            with contextlib.suppress(OSError):  # what was written to it last may have met nobody
-                pipe.close()
+    def _ready(self) -> DecodingProcess:
+        """Raises Unavailable where a process, and another one, ends before it is ready."""
+        try:
+            return self._next()
+        except Unavailable:
+            return self._next()
 
-    def _started(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "deployments.preprocess.worker", str(self._source), str(self._target)]
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=(self._source, self._target),
-            env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **_ENVIRONMENT},  # none of our secrets
-        )
+    def _next(self) -> DecodingProcess:
+        if self.process and self.process.exit_code is not None:  # killed while it waited
+            self._drop("between two pictures")
+        if self.process is None:
+            self.process = self._spares.take()
+        try:
+            self._spares.wait_ready(self.process)
+        except Unavailable:
+            self._drop("before it was ready")
+            raise
+        return self.process
 
-    def _replace(self, why: str) -> None:
-        self._end()
-        logger.warning("a decoding process ended (exit code %s): %s", self.process.returncode, why)
-        self.process, self._fresh = self._started(), True
-
-    def _asked(self, line: bytes, timeout_s: float) -> dict[str, Any]:
-        """Its answer. Raises TimeoutError, or EOFError, OSError or ValueError when it is no longer itself."""
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(line)
-        self.process.stdin.flush()
-        answer, deadline = b"", time.monotonic() + timeout_s
-        while not answer.endswith(b"\n"):
-            ready, _, _ = select.select([self.process.stdout], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                raise TimeoutError
-            piece = os.read(self.process.stdout.fileno(), LONGEST_LINE)
-            if not piece or len(answer) > LONGEST_LINE:
-                raise EOFError
-            answer += piece
-        found = json.loads(answer)
-        return found if isinstance(found, dict) else {}
+    def _drop(self, why: str) -> None:
+        """The process ends; the next one is taken when it is needed, or at once if it stands ready."""
+        assert self.process
+        gone, self.process = self.process, None
+        gone.stop()
+        logger.warning("decoding process %s ended (exit code %s): %s", gone.id, gone.exit_code, why)
 
 
-def _fill(file: int, data: bytes) -> None:
-    """Over what was there: the job says how much of it counts."""
-    rest, at = memoryview(data), 0
-    while rest:
-        written = os.pwrite(file, rest, at)
-        rest, at = rest[written:], at + written
+class Spares:
+    """A process that stands ready, so that nobody waits for one to start; and whether they can be started at all."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._spare: DecodingProcess | None = None
+        self._failing = False
+        self.confined: tuple[str, ...] = ()
+
+    def take(self) -> DecodingProcess:
+        """One that starts or stands ready; the next one begins to start. Raises Unavailable."""
+        with self._lock:
+            taken, self._spare = self._alive() or self._started(), None
+            with contextlib.suppress(Unavailable):
+                self._spare = self._started()
+        return taken
+
+    def wait_ready(self, process: DecodingProcess) -> None:
+        """Raises Unavailable if it never is."""
+        try:
+            process.wait_ready()
+        except Exception as fault:
+            raise self._failed(fault) from fault
+        self._failing = False
+        if not self.confined:
+            self.confined = process.confined or ()
+            if missing := [name for name in MEASURES if name not in self.confined]:
+                logger.warning("decoding processes are not confined by %s: not offered here", ", ".join(missing))
+
+    def check(self) -> None:
+        """Raises Unavailable when one failed to start and another one does, too."""
+        if self._failing:
+            try:
+                self._try()
+            except Unavailable:  # one that began to start while things were worse
+                self._try()
+
+    def _try(self) -> None:
+        process = self.take()
+        try:
+            self.wait_ready(process)
+        finally:
+            process.stop()
+
+    def stop(self) -> None:
+        if self._spare:
+            self._spare.stop()
+
+    def _alive(self) -> DecodingProcess | None:
+        if self._spare and self._spare.exit_code is not None:
+            self._spare.stop()
+            return None
+        return self._spare
+
+    def _started(self) -> DecodingProcess:
+        try:
+            return DecodingProcess()
+        except OSError as fault:
+            raise self._failed(fault) from fault
+
+    def _failed(self, fault: Exception) -> Unavailable:
+        self._failing = True
+        logger.error("a decoding process could not be started: %r", fault)
+        return Unavailable(NO_PROCESS, retry_after_s=5.0)
 
 
-def _error(outcome: dict[str, Any]) -> TuwenError:
-    kind = getattr(errors, str(outcome["error"]), None)
-    if not (isinstance(kind, type) and issubclass(kind, errors.ImageError)):
-        raise ValueError(f"no error of a picture: {outcome['error']}")
-    return kind(str(outcome["message"]))
-
-
-def _tiles(outcome: dict[str, Any], file: int) -> Tiles:
-    """What the process left in ``file``, as what it says that is; raises ValueError or KeyError where that is wrong."""
-    pixels, at = [], 0
-    for height, width in outcome["sizes"]:
-        tile = _read(file, at, int(height), int(width))
-        pixels.append(tile)
-        at += tile.nbytes
-    if outcome["source_format"] not in FORMATS:
-        raise ValueError(f"no such format: {outcome['source_format']}")
-    return Tiles(
-        pixels=tuple(pixels),
-        places=tuple((int(row), int(column)) for row, column in outcome["places"]),
-        boxes=tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in outcome["boxes"]),
-        picture=str(outcome["picture"]),
-        size=_pair(outcome["size"]),
-        source_format=outcome["source_format"],
-        source_size=_pair(outcome["source_size"]),
-    )
-
-
-def _read(file: int, at: int, height: int, width: int) -> Pixels:
-    if os.fstat(file).st_size < at + height * width * 3:
-        raise ValueError("fewer pixels than promised")
-    tile = np.empty((height, width, 3), np.uint8)
-    rest = tile.data.cast("B")
-    while rest:
-        read = os.preadv(file, [rest], at)
-        rest, at = rest[read:], at + read
-    return tile
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    first, second = value
-    return int(first), int(second)
+def _finite(seconds: float) -> float | None:
+    return None if math.isinf(seconds) else seconds

@@ -43,6 +43,7 @@ class PreprocessKnobs(BaseModel):
     )
     decode_memory_mb: int = Field(1024, ge=64, description="memory that one file may take to decode")
     decode_timeout_s: float = Field(10.0, gt=0, description="a file that takes longer to decode is refused")
+    waiting_mb: int = Field(512, ge=1, description="files that wait to be decoded: beyond it more are refused for now")
     safety: SafetyKnobs = SafetyKnobs()
 
     @model_validator(mode="after")

@@ -34,6 +34,10 @@ class TileBudget:
         """The budget under load: half of the tiles below ``full``, none while holding."""
         return replace(self, max_tiles={Level.FULL: self.max_tiles, Level.FAST: self.max_tiles // 2}.get(level, 0))
 
+    def within(self, most_tokens: int | None) -> "TileBudget":
+        """The budget of a picture that may not take more than so many tokens of its prompt; None: as it is."""
+        return self if most_tokens is None else replace(self, max_tokens=min(self.max_tokens, most_tokens))
+
 
 @dataclass(frozen=True, slots=True)
 class Part:

@@ -2,7 +2,8 @@
 
 It knows nothing but the files it is handed, and may take so much memory and no more; what a hostile file does to it
 fails one request. ``IN`` and ``OUT`` are open file descriptors in memory: the file's bytes, and the pixels of the tiles
-one after the other. A line of JSON on standard input is a job (``Job``), a line on standard output its outcome.
+one after the other. Its first line on standard output names what confines it; then a line of JSON on standard input is
+a job (``Job``), a line on standard output its outcome.
 """
 
 import json
@@ -10,6 +11,7 @@ import os
 import resource
 import sys
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,9 @@ from PIL import Image
 
 from deployments import errors
 from deployments.contract import Level
+from deployments.preprocess.confine import confine
 from deployments.preprocess.picture import Tiles, prepare
-from deployments.preprocess.settings import PreprocessKnobs
+from deployments.preprocess.settings import FORMATS, PreprocessKnobs
 
 TOO_MUCH = "the picture takes too much memory to decode: send it smaller, or as a plain JPEG or PNG"
 
@@ -31,6 +34,7 @@ class Job:
     memory_mb: int
     level: Level
     knobs: dict[str, Any]
+    most_tokens: int | None = None
 
     def to_line(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"
@@ -38,18 +42,33 @@ class Job:
 
 def serve(source: int, target: int) -> None:
     """Jobs until standard input ends, which it does when the parent goes."""
-    _confine()
+    load_all()
+    base_bytes = _address_space()
+    _say({"confined": confine()})
     for line in sys.stdin.buffer:
-        outcome = _outcome(json.loads(line), source, target)
-        sys.stdout.buffer.write(json.dumps(outcome).encode() + b"\n")
-        sys.stdout.buffer.flush()
+        _say(_outcome(json.loads(line), base_bytes, source, target))
 
 
-def _outcome(job: dict[str, Any], source: int, target: int) -> dict[str, Any]:
+def load_all() -> None:
+    """What decoding needs of Pillow: once confined, the process can load nothing any more."""
+    Image.init()
+    for kind in FORMATS:
+        file = BytesIO()
+        Image.new("RGB", (28, 28)).save(file, kind)
+        prepare(file.getvalue(), PreprocessKnobs())
+
+
+def _say(line: Any) -> None:
+    sys.stdout.buffer.write(json.dumps(line).encode() + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _outcome(job: dict[str, Any], base_bytes: int, source: int, target: int) -> dict[str, Any]:
     try:
-        _limit_memory(job["memory_mb"])
+        _limit_memory(base_bytes + job["memory_mb"] * 1024 * 1024)
         data = os.pread(source, job["length"], 0)
-        tiles = prepare(data, PreprocessKnobs.model_validate(job["knobs"]), Level(job["level"]))
+        knobs = PreprocessKnobs.model_validate(job["knobs"])
+        tiles = prepare(data, knobs, Level(job["level"]), job["most_tokens"])
         _write(tiles, target)
         return _described(tiles)
     except errors.TuwenError as error:
@@ -79,25 +98,15 @@ def _described(tiles: Tiles) -> dict[str, Any]:
     }
 
 
-def _confine() -> None:
-    """No core dumps, few files, no children."""
-    for limit, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, 32), (resource.RLIMIT_NPROC, 0)):
-        resource.setrlimit(limit, (value, value))
-
-
-def _limit_memory(more_mb: int) -> None:
-    """Address space for ``more_mb`` beyond what the process began with; beyond it an allocation fails."""
-    most = _BASE_BYTES + more_mb * 1024 * 1024
-    resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
+def _limit_memory(most_bytes: int) -> None:
+    """Of address space; beyond it an allocation fails."""
+    resource.setrlimit(resource.RLIMIT_AS, (most_bytes, resource.RLIM_INFINITY))
 
 
 def _address_space() -> int:
     with open("/proc/self/statm") as file:
         return int(file.read().split()[0]) * resource.getpagesize()
 
-
-Image.preinit()  # loads the common formats now, before the measure is taken
-_BASE_BYTES = _address_space()
 
 if __name__ == "__main__":
     serve(int(sys.argv[1]), int(sys.argv[2]))

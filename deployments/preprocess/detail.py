@@ -1,0 +1,91 @@
+"""How much larger a picture is than its detail, as a pure function of its pixels.
+
+An enlarged screenshot, or a photo of large type, shows at 3000 pixels what it could show at 1000: to cut it into tiles
+would show the model letters larger than it reads them. A picture is ``k`` times too large if nothing is lost when each
+block of ``k`` x ``k`` pixels becomes one: if every pixel still lies within what the reduced picture shows around it.
+A stroke of less than ``k`` pixels would fade into its ground, and so speaks against it, be it one in the whole picture.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Grey = NDArray[np.uint8]
+
+FACTORS = (4, 3, 2)
+BAND = 240
+"""Rows looked at at a time, a multiple of every factor: most pictures show in the first that they lose something."""
+
+NOISE, SHARE_OF_16 = 8, 6
+"""Levels of grey, and part of the contrast around, by which a pixel may differ: grain, and what resampling rounds off."""
+
+FEW = 16
+"""Blocks that may lose something nevertheless; a few letters have more."""
+
+
+def spare_factor(image: Image.Image, shortest: int) -> int:
+    """The factor by which an RGB picture can be reduced without loss of detail, or 1.
+
+    Its longer side stays at ``shortest`` at least. A picture of one colour has no detail to be measured by.
+    """
+    darkest, brightest = image.convert("L").getextrema()
+    if brightest - darkest <= NOISE:
+        return 1
+    return _spare(image, shortest)
+
+
+def _spare(image: Image.Image, shortest: int) -> int:
+    if max(image.size) < 2 * shortest or min(image.size) < 8 or _loses(image, 2):
+        return 1
+    most = max(image.size) // shortest
+    factor = next(each for each in FACTORS if each == 2 or (each <= most and not _loses(image, each)))
+    smaller = image.resize((image.width // factor, image.height // factor), Image.Resampling.LANCZOS)
+    return factor * _spare(smaller, shortest)
+
+
+def _loses(image: Image.Image, factor: int) -> bool:
+    lost = 0
+    for band in _bands(image, factor):
+        lost += lost_blocks(band, factor)
+        if lost > FEW:
+            return True
+    return False
+
+
+def _bands(image: Image.Image, factor: int) -> Iterator[Image.Image]:
+    """From the top, in grey, each with a block more above and below; what is left of a block at the sides is not."""
+    width, height = image.width - image.width % factor, image.height - image.height % factor
+    for top in range(0, height, BAND):
+        box = (0, max(0, top - factor), width, min(height, top + BAND + factor))
+        yield image.crop(box).convert("L")
+
+
+def lost_blocks(band: Image.Image, factor: int) -> int:
+    """How many blocks have a pixel outside of what the reduced picture shows around them."""
+    grey = np.asarray(band)
+    darkest, brightest = _blocks(grey, factor, np.minimum), _blocks(grey, factor, np.maximum)
+    smaller = band.resize((band.width // factor, band.height // factor), Image.Resampling.LANCZOS)
+    reduced = np.asarray(smaller, dtype=np.int16)
+    low, high = _around(reduced, np.minimum), _around(reduced, np.maximum)
+    allowed = NOISE + (high - low) * SHARE_OF_16 // 16
+    return int(np.count_nonzero((low - darkest > allowed) | (brightest - high > allowed)))
+
+
+def _blocks(values: Grey, factor: int, combine: np.ufunc) -> Grey:
+    """One value for each block."""
+    rows = combine.reduce([values[start::factor] for start in range(factor)])
+    combined: Grey = combine.reduce([rows[:, start::factor] for start in range(factor)])
+    return combined
+
+
+def _around(values: NDArray[np.int16], choose: np.ufunc) -> NDArray[np.int16]:
+    """Of each value and its eight neighbours, the one chosen."""
+    chosen = values.copy()
+    choose(chosen[1:], values[:-1], out=chosen[1:])
+    choose(chosen[:-1], values[1:], out=chosen[:-1])
+    both = chosen.copy()
+    choose(both[:, 1:], chosen[:, :-1], out=both[:, 1:])
+    choose(both[:, :-1], chosen[:, 1:], out=both[:, :-1])
+    return both
