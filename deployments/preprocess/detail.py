@@ -19,7 +19,7 @@ BAND = 240
 """Rows looked at at a time, a multiple of every factor: most pictures show in the first that they lose something."""
 
 NOISE, SHARE_OF_16 = 8, 6
-"""Levels of grey, and part of the contrast around, by which a pixel may differ: grain, and what resampling rounds off."""
+"""Levels of grey, and part of the contrast around, by which a pixel may differ: grain, and resampling's losses."""
 
 FEW = 16
 """Blocks that may lose something nevertheless; a few letters have more."""
@@ -30,8 +30,7 @@ def spare_factor(image: Image.Image, shortest: int) -> int:
 
     Its longer side stays at ``shortest`` at least. A picture of one colour has no detail to be measured by.
     """
-    darkest, brightest = image.convert("L").getextrema()
-    if brightest - darkest <= NOISE:
+    if np.ptp(np.asarray(image.convert("L"))) <= NOISE:
         return 1
     return _spare(image, shortest)
 

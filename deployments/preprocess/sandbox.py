@@ -284,8 +284,8 @@ class Spares:
 
     def _alive(self) -> DecodingProcess | None:
         if self._spare and self._spare.exit_code is not None:
-            self._spare.stop()
-            return None
+            gone, self._spare = self._spare, None
+            gone.stop()
         return self._spare
 
     def _started(self) -> DecodingProcess:

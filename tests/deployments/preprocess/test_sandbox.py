@@ -168,10 +168,10 @@ def test_a_machine_out_of_files_or_memory_is_no_picture_s_fault(sandbox, monkeyp
 
 
 def test_who_hangs_up_while_waiting_leaves_the_queue_at_once(sandbox):
-    stopped, call = hung(sandbox)
+    (stopped, call), data = hung(sandbox), encoded((1000, 1000))
 
     async def hang_up():
-        waiting = [asyncio.create_task(sandbox.prepared(encoded((7000, 7000)), KNOBS)) for _ in range(16)]
+        waiting = [asyncio.create_task(sandbox.prepared(data, KNOBS)) for _ in range(16)]
         while sandbox.waiting < 16:
             await asyncio.sleep(0)
         for task in waiting:
