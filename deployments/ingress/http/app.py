@@ -12,6 +12,7 @@ from deployments.ingress.http.openai import routes as openai
 from deployments.ingress.http.openapi import DescribedApp
 from deployments.ingress.http.origin import OwnPagesOnly
 from deployments.ingress.http.routes import public_routes
+from deployments.ingress.http.unread import UnreadBodies
 from deployments.ingress.pipeline import Pipeline
 
 
@@ -37,5 +38,6 @@ def create_app(pipeline: Pipeline, samples_folder: Path | None = None) -> ASGIAp
     faults.register(app)
     app.add_middleware(BodyGuard)
     app.add_middleware(OwnPagesOnly)
-    app.add_middleware(HeadGuard)  # the last one added is the first one asked
+    app.add_middleware(HeadGuard)
+    app.add_middleware(UnreadBodies)  # the last one added is the first one asked
     return RequestContext(app, pipeline)

@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from deployments.contract import OVERVIEW, Answer, Level, Load, ModelInfo, Prepared, PreprocessInfo, Question, Usage
 from deployments.ingress.download.settings import FetchKnobs
+from deployments.ingress.http import unread
 from deployments.ingress.http.app import create_app
 from deployments.ingress.pipeline import Pipeline
 from deployments.ingress.records import MemoryRecords
@@ -126,6 +127,12 @@ def served(prefix: str) -> Service:
     app = create_app(pipeline, samples)
     client = TestClient(app, base_url=f"http://localhost{prefix}", root_path=prefix, raise_server_exceptions=False)
     return Service(client, pipeline, preprocessor, model, downloader)
+
+
+@pytest.fixture(autouse=True)
+def _no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody here goes on sending after an answer."""
+    monkeypatch.setattr(unread, "LINGER_S", 0.01)
 
 
 @pytest.fixture(params=["", "/tuwen"], ids=["at-the-root", "under-a-prefix"])

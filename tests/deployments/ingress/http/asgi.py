@@ -83,6 +83,18 @@ async def call(app: ASGIApp, scope: dict, receive: Receive | None = None) -> Sen
     return sent
 
 
+async def call_unread(app: ASGIApp, scope: dict) -> Sent:
+    """What is sent before anybody reads the body, which then never comes."""
+    sent = Sent()
+
+    async def receive() -> Message:
+        assert sent.messages, "it was read before the answer"
+        return await asyncio.Event().wait()  # type: ignore[return-value]
+
+    await app(scope, receive, sent.send)
+    return sent
+
+
 BOUNDARY = "xBoundaryx"
 FORM = ("Content-Type", f"multipart/form-data; boundary={BOUNDARY}")
 
