@@ -36,6 +36,9 @@ def photograph(size: tuple[int, int]) -> bytes:
     coarse = Image.fromarray(rng.integers(0, 255, (size[1] // 40, size[0] // 40, 3), dtype=np.uint8))
     pixels = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC), np.int16)
     grainy = np.clip(pixels + rng.normal(0, 6, pixels.shape), 0, 255).astype(np.uint8)
+    for left, side in ((0, 1), (64, 2), (128, 4), (192, 8)):  # something fine, without which it would need no tiles
+        specks = rng.random((64 // side, 64 // side)) > 0.5
+        grainy[:64, left : left + 64] = 255 * specks.repeat(side, 0).repeat(side, 1)[..., None]
     buffer = BytesIO()
     Image.fromarray(grainy).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()

@@ -15,7 +15,7 @@ from PIL import Image
 Grey = NDArray[np.uint8]
 
 FACTORS = (4, 3, 2)
-BAND = 240
+BAND = 96
 """Rows looked at at a time, a multiple of every factor: most pictures show in the first that they lose something."""
 
 NOISE, SHARE_OF_16 = 8, 6
@@ -30,9 +30,9 @@ def spare_factor(image: Image.Image, shortest: int) -> int:
 
     Its longer side stays at ``shortest`` at least. A picture of one colour has no detail to be measured by.
     """
-    if np.ptp(np.asarray(image.convert("L"))) <= NOISE:
-        return 1
-    return _spare(image, shortest)
+    factor = _spare(image, shortest)
+    flat = factor > 1 and np.ptp(np.asarray(image.convert("L"))) <= NOISE
+    return 1 if flat else factor
 
 
 def _spare(image: Image.Image, shortest: int) -> int:

@@ -44,7 +44,7 @@ def smooth(height, width):
     """A picture whose every place has its own colour, and a corner of specks, for whose sake it is cut into tiles."""
     y, x = np.mgrid[0:height, 0:width]
     picture = np.stack([x * 255 // width, y * 255 // height, (x + y) % 256], -1).astype(np.uint8)
-    for left, side in ((0, 2), (60, 4)):  # for a decoder that halves the picture, and for one that quarters it
+    for left, side in ((0, 1), (60, 2), (120, 4)):  # for decoders that show all of it, a half and a quarter
         specks = np.random.default_rng(0).random((60 // side, 60 // side)) > 0.5
         picture[:60, left : left + 60] = 255 * specks.repeat(side, 0).repeat(side, 1)[..., None]
     return picture
