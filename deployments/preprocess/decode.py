@@ -139,4 +139,4 @@ def _on_white(image: Image.Image) -> Image.Image:
         ground = Image.new("RGB", picture.size, "white")
         ground.paste(picture, mask=picture)  # with its own transparency; in a third of alpha_composite's memory
         return ground
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -15,7 +15,7 @@ from PIL import Image
 Grey = NDArray[np.uint8]
 
 FACTORS = (4, 3, 2)
-BAND = 96
+BAND = 48
 """Rows looked at at a time, a multiple of every factor: most pictures show in the first that they lose something."""
 
 NOISE, SHARE_OF_16 = 8, 6

@@ -114,7 +114,7 @@ class Sandbox:
     @property
     def confined(self) -> tuple[str, ...]:
         """The measures of ``confine.MEASURES`` that are in force; none are known before a process was ready."""
-        return self._spares.confined
+        return self._spares.confined or ()
 
     @property
     def waiting(self) -> int:
@@ -241,7 +241,7 @@ class Spares:
         self._lock = Lock()
         self._spare: DecodingProcess | None = None
         self._failing = False
-        self.confined: tuple[str, ...] = ()
+        self.confined: tuple[str, ...] | None = None
 
     def take(self) -> DecodingProcess:
         """One that starts or stands ready; the next one begins to start. Raises Unavailable."""
@@ -258,7 +258,7 @@ class Spares:
         except Exception as fault:
             raise self._failed(fault) from fault
         self._failing = False
-        if not self.confined:
+        if self.confined is None:
             self.confined = process.confined or ()
             if missing := [name for name in MEASURES if name not in self.confined]:
                 logger.warning("decoding processes are not confined by %s: not offered here", ", ".join(missing))

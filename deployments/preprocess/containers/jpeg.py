@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.preprocess.containers.exif import orientation
-from deployments.preprocess.containers.jpeg_scans import Precision
+from deployments.preprocess.containers.jpeg_scans import PADDING, Precision
 from deployments.preprocess.containers.plain import Plain
 from deployments.preprocess.containers.transfer import check
 
@@ -25,6 +25,9 @@ ALONE = frozenset((0x01, START, *range(0xD0, 0xD8)))
 _INSIDE_SCAN = np.isin(np.arange(256), [0x00, 0xFF, *range(0xD0, 0xD8)])
 """What may follow a byte of 0xFF in a scan's data."""
 
+HEADER = 1024
+"""More than a scan's header has."""
+
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
 Segment = tuple[int, int, int]
 """Marker, and where its body begins and ends; a scan's body is its header and its data."""
@@ -35,21 +38,23 @@ def plain(data: bytes) -> Plain:
 
     Raises ImageTruncated if the data went through a transfer that changed line ends.
     """
-    kept, scans, turns = bytearray(data[:2]), list[int](), list[int]()
+    whole = memoryview(data)
+    kept, size, scans, turns = [whole[:2]], 2, list[int](), list[int]()
     precision = Precision()
     for marker, begin, end in _segments(data):
-        body = data[begin:end]
+        body = data[begin : min(end, begin + HEADER)] if marker == SCAN else data[begin:end]
         if marker == SCAN:
-            check(body)
+            check(data, begin, end)
             precision.scan(body)
         elif marker in FRAMES:
             precision.frame(marker, body)
         elif marker == EXIF and not scans and body[:5] == b"Exif\0":
             turns.append(orientation(body[6:]))
         if marker in KEPT or _says_colours(marker, body):
-            kept += memoryview(data)[begin - 4 : end]
-            scans += [len(kept)] if marker == SCAN else []
-    return Plain(bytes(kept), turns[0] if turns else 1, tuple(scans), precision.whole)
+            kept.append(whole[begin - 4 : end])
+            size += len(kept[-1])
+            scans += [size] if marker == SCAN else []
+    return Plain(b"".join([*kept, PADDING]), turns[0] if turns else 1, tuple(scans), precision.whole)
 
 
 def _segments(data: bytes) -> Iterator[Segment]:

@@ -75,15 +75,17 @@ def load(image: ImageFile.ImageFile, file: Plain) -> None:
 
 def _finished(decoder: Decoder, file: Plain) -> bool:
     begin, feed = 0, Feed(decoder)
-    restarts = RESTART_INTERVAL in file.data[: file.scans[0]]
+    if len(file.scans) == 1:  # the padding is there already
+        feed(memoryview(file.data)[: file.scans[0] + len(PADDING)])
+        return feed.finished
+    restarts = file.data.find(RESTART_INTERVAL, 0, file.scans[0]) >= 0
     for end in file.scans:
         scan = file.data[begin:end]
         feed(scan + PADDING)
-        if len(file.scans) > 1 and not feed.skips(next_restart(scan) if restarts else b""):
+        if not feed.skips(next_restart(scan) if restarts else b""):
             return False
         begin = end
-    if len(file.scans) > 1:
-        feed(END_MARKER)  # what makes pictures of several scans
+    feed(END_MARKER)  # what makes pictures of several scans
     return feed.finished
 
 
@@ -96,13 +98,14 @@ class Feed:
     """Bytes into a decoder of Pillow, which takes what it can use of them and of those before."""
 
     def __init__(self, decoder: Decoder) -> None:
-        self._decoder, self._rest, self.finished = decoder, b"", False
+        self._decoder, self.finished = decoder, False
+        self._rest: bytes | memoryview = b""
 
-    def __call__(self, data: bytes) -> None:
+    def __call__(self, data: bytes | memoryview) -> None:
         """Raises ImageTruncated for what it cannot make sense of."""
         if self.finished:
             return
-        self._rest += data
+        self._rest = b"".join((self._rest, data)) if self._rest else data
         taken, fault = self._decoder.decode(self._rest)
         if taken < 0 and fault < 0:
             raise ImageTruncated(DAMAGED)

@@ -10,7 +10,7 @@ class Plain:
     """``data`` shows the same pixels as the file did; ``turn`` is the EXIF orientation, 1 to 8.
 
     Of a JPEG, ``scans`` are where in ``data`` the data of each scan end, and ``closed`` says whether they tell all of
-    the picture; there is no end marker behind them, whether the file had one or not.
+    the picture; behind the last there is a little padding and no end marker, whether the file had one or not.
     """
 
     data: bytes

@@ -14,22 +14,22 @@ LONG = 8 * 1024
 LONG_FOR_PAIRS = 1536 * 1024
 
 
-def check(data: bytes) -> None:
-    """Raises ImageTruncated."""
-    if went_as_text(data):
+def check(data: bytes, begin: int = 0, end: int | None = None) -> None:
+    """Raises ImageTruncated if the data from ``begin`` to ``end`` did."""
+    if went_as_text(data, begin, len(data) if end is None else end):
         raise ImageTruncated(WENT_AS_TEXT)
 
 
-def went_as_text(data: bytes) -> bool:
-    """True if line ends in ``data``, which are as good as random, are all of one kind as in a text.
+def went_as_text(data: bytes, begin: int, end: int) -> bool:
+    """True if line ends there, in data as good as random, are all of one kind as in a text.
 
     Repetitive data (those of a blank page) may look like that, so what surrounds the line ends must vary.
     """
-    head = data[:HEAD]
+    head = data[begin : min(end, begin + HEAD)]
     if windows_lines(head):
         return True
     one_kind = b"\n" not in head or b"\r" not in head
-    if len(data) >= LONG_FOR_PAIRS and b"\r\n" not in data:
+    if end - begin >= LONG_FOR_PAIRS and data.find(b"\r\n", begin, end) < 0:
         one_kind = True
     return len(head) >= LONG and one_kind and len(set(head)) >= 254
 
