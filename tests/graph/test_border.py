@@ -91,7 +91,7 @@ def test_a_bad_live_change_is_told_and_harms_nobody(live):
             live.deploy(changed)
             told = f"{name}: {knob}: "
             eventually(lambda: any(fault.startswith(told) for fault in health(live.url).get("rejected", [])))  # noqa: B023
-        live.restore()
+        live.deploy(live.application)
         eventually(lambda: "rejected" not in health(live.url))
     assert set(statuses) == {200}
 
