@@ -8,7 +8,7 @@ import time
 import ray
 from starlette.middleware import Middleware
 
-from deployments.ingress.http.proxy import middlewares
+from deployments.ingress.http.border.proxy import middlewares
 from serve_app.ports import PortTaken, demand_first, demand_unshared, own_proxies
 from serve_app.processes import Process, ignores, process, raylet_of
 

@@ -5,10 +5,8 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
-from typing import Literal
 
-from deployments.contract import OVERVIEW, PUBLIC, Answer, Box, Level, Prepared, Question, Turn, Usage, Verdict
+from deployments.contract import OVERVIEW, Level, Question
 from deployments.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -19,6 +17,7 @@ from deployments.errors import (
 )
 from deployments.ingress.answers.answers import Answers, Wanted
 from deployments.ingress.answers.cache import AnswerCache
+from deployments.ingress.asking import CANCELLED, HUNG_UP, Ask, Reply, Work, record_of
 from deployments.ingress.limits import Limits, limits
 from deployments.ingress.ports import Downloader, Model, Preprocessor
 from deployments.ingress.questions import check_words
@@ -30,56 +29,8 @@ from deployments.ingress.watch import ModelWatch, PreprocessorWatch
 
 logger = logging.getLogger("ray.serve")
 
-OnOverload = Literal["answer", "error"]
 ATTEMPTS = 2
 """A replica that dies takes its requests with it; each is tried once more, within its deadline."""
-HUNG_UP, CANCELLED = 499, "cancelled"
-"""Status and code, in records and logs, of a request whose client went away."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A caller's request, as every HTTP surface states it: ``image`` is a file, or the URL of one.
-
-    ``arrived`` is seconds since the epoch: the time until the body was there counts towards the deadline. ``turns`` is
-    what was said before the question.
-    """
-
-    request_id: str
-    arrived: float
-    image: Upload | str
-    text: str
-    max_new_tokens: int | None = None
-    on_overload: OnOverload = "answer"
-    tenant: str = PUBLIC
-    turns: tuple[Turn, ...] = ()
-
-
-NO_USAGE = Usage(0, 0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What the caller gets. A holding reply has no usage and says when to ask again.
-
-    ``image_size`` is (width, height) of the upright picture, ``tile_boxes`` are (left, top, right, bottom) in it of the
-    tiles that the model saw besides the whole. ``flags`` is what safety checks said of the picture.
-    """
-
-    request_id: str
-    answer: str
-    level: Level
-    timing_ms: Timing
-    model: str
-    finish_reason: str | None = None
-    usage: Usage = NO_USAGE
-    tiles: int = 0
-    image_size: tuple[int, int] | None = None
-    tile_boxes: tuple[Box, ...] = ()
-    flags: tuple[Verdict, ...] = ()
-    gpu_memory_mb: int = 0
-    cached: bool = False
-    retry_after_s: float | None = None
 
 
 class Pipeline:
@@ -140,9 +91,9 @@ class Pipeline:
             await self.records.put(Record(tenant, request_id, arrived, status, self.model_name, timing, error=error))
 
     @asynccontextmanager
-    async def _accounted(self, ask: Ask) -> "AsyncGenerator[_Work]":
+    async def _accounted(self, ask: Ask) -> AsyncGenerator[Work]:
         """The work of a request, whose picture goes and whose record stays however it ends."""
-        work = _Work()
+        work = Work()
         try:
             yield work
         except (asyncio.CancelledError, GeneratorExit):
@@ -161,7 +112,7 @@ class Pipeline:
                     if upload.size > SPOOL_BYTES:
                         self._trimmer.ask()
 
-    async def _within_deadline(self, ask: Ask, deadline: float, work: "_Work") -> None:
+    async def _within_deadline(self, ask: Ask, deadline: float, work: Work) -> None:
         async with self._time_left(deadline):
             await self._fetch(ask, work)
         for attempt in range(1, ATTEMPTS + 1):
@@ -173,7 +124,7 @@ class Pipeline:
             except Unavailable as fault:
                 self._try_again(ask, fault, attempt)
 
-    async def _streamed(self, ask: Ask, deadline: float, work: "_Work") -> AsyncGenerator[str]:
+    async def _streamed(self, ask: Ask, deadline: float, work: Work) -> AsyncGenerator[str]:
         """Texts until ``work`` has the answer. Once something has been said, nothing is tried again."""
         said = False
         async with self._time_left(deadline):
@@ -195,7 +146,7 @@ class Pipeline:
             except Unavailable as fault:
                 self._try_again(ask, fault, ATTEMPTS if said else attempt)
 
-    async def _fetch(self, ask: Ask, work: "_Work") -> None:
+    async def _fetch(self, ask: Ask, work: Work) -> None:
         """The picture's bytes into ``work``, which counts the time if they had to be downloaded."""
         if isinstance(ask.image, Upload):
             work.image = ask.image
@@ -207,7 +158,7 @@ class Pipeline:
             work.fetch_s = self._clock() - began
         work.image = await asyncio.to_thread(Upload.of, data)
 
-    async def _prepared(self, ask: Ask, deadline: float, work: "_Work") -> Wanted:
+    async def _prepared(self, ask: Ask, deadline: float, work: Work) -> Wanted:
         assert work.image is not None, "it has been fetched"
         self._memory.limit = self.knobs.picture_memory_mb * 2**20
         async with self._memory.hold(work.image.size):
@@ -251,7 +202,7 @@ class Pipeline:
             )
         check_words(ask.text, ask.turns, (await self.limits()).question_chars)
 
-    def _timing(self, ask: Ask, work: "_Work") -> Timing:
+    def _timing(self, ask: Ask, work: Work) -> Timing:
         total = round((self._clock() - ask.arrived) * 1e3)
         preprocess = round(work.prepared.preprocess_ms) if work.prepared else 0
         generate = round(work.answer.generate_ms) if work.answer else 0
@@ -260,29 +211,29 @@ class Pipeline:
         generate = min(generate, max(0, total - fetch - preprocess))
         return Timing(fetch, preprocess, max(0, total - fetch - preprocess - generate), generate, total)
 
-    async def _answered(self, ask: Ask, work: "_Work") -> Reply:
+    async def _answered(self, ask: Ask, work: Work) -> Reply:
         reply = self._reply(ask, work)
-        await self.records.put(_record(ask, reply, work))
+        await self.records.put(record_of(ask, reply, work))
         return reply
 
-    async def _refused(self, ask: Ask, error: TuwenError, knobs: IngressKnobs, work: "_Work") -> Reply:
+    async def _refused(self, ask: Ask, error: TuwenError, knobs: IngressKnobs, work: Work) -> Reply:
         """The holding reply for an overload, unless its caller wants an error. Raises any other error."""
         if isinstance(error, Overloaded):
             wait_s = error.retry_after_s or knobs.retry_after_s
             if ask.on_overload == "answer":
                 reply = self._holding(ask, knobs, wait_s, self._timing(ask, work))
-                await self.records.put(_record(ask, reply, work))
+                await self.records.put(record_of(ask, reply, work))
                 return reply
             error = Overloaded(f"the service is busy: ask again in {wait_s:g} s", wait_s)
         raise error
 
-    async def _failed(self, ask: Ask, status: int, error: str, work: "_Work") -> None:
+    async def _failed(self, ask: Ask, status: int, error: str, work: Work) -> None:
         timing = self._timing(ask, work)
         await self.records.put(
             Record(ask.tenant, ask.request_id, ask.arrived, status, self.model_name, timing, error=error)
         )
 
-    def _reply(self, ask: Ask, work: "_Work") -> Reply:
+    def _reply(self, ask: Ask, work: Work) -> Reply:
         answer, prepared = work.answer, work.prepared
         assert answer is not None, "whoever asks the model comes back with an answer"
         assert prepared is not None, "and an answer needs a prepared picture"
@@ -306,34 +257,3 @@ class Pipeline:
 
     def _holding(self, ask: Ask, knobs: IngressKnobs, wait_s: float, timing: Timing) -> Reply:
         return Reply(ask.request_id, knobs.holding_text, Level.HOLDING, timing, self.model_name, retry_after_s=wait_s)
-
-
-@dataclass(slots=True)
-class _Work:
-    """What has been got so far; the timing of a failure tells how far it came."""
-
-    image: Upload | None = None
-    fetch_s: float = 0.0
-    prepared: Prepared | None = None
-    answer: Answer | None = None
-    cached: bool = False
-
-
-def _record(ask: Ask, reply: Reply, work: _Work) -> Record:
-    prepared = work.prepared
-    return Record(
-        tenant=ask.tenant,
-        request_id=reply.request_id,
-        created=ask.arrived,
-        status=200,
-        model=reply.model,
-        timing_ms=reply.timing_ms,
-        level=reply.level,
-        finish_reason=reply.finish_reason,
-        usage=reply.usage,
-        tiles=reply.tiles,
-        source_format=prepared.source_format if prepared else None,
-        source_size=prepared.source_size if prepared else None,
-        flags=reply.flags,
-        cached=reply.cached,
-    )

@@ -5,14 +5,14 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from deployments.ingress.http import docs, faults, page, rest
-from deployments.ingress.http.body import BodyGuard
-from deployments.ingress.http.head import HeadGuard
-from deployments.ingress.http.middleware import RequestContext
+from deployments.ingress.http.border.body import BodyGuard
+from deployments.ingress.http.border.head import HeadGuard
+from deployments.ingress.http.border.middleware import RequestContext
+from deployments.ingress.http.border.origin import OwnPagesOnly
+from deployments.ingress.http.border.unread import UnreadBodies
 from deployments.ingress.http.openai import routes as openai
 from deployments.ingress.http.openapi import DescribedApp
-from deployments.ingress.http.origin import OwnPagesOnly
 from deployments.ingress.http.routes import public_routes
-from deployments.ingress.http.unread import UnreadBodies
 from deployments.ingress.pipeline import Pipeline
 
 

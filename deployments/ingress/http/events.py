@@ -9,8 +9,8 @@ from typing import Any
 from starlette.responses import StreamingResponse
 
 from deployments.errors import TuwenError
+from deployments.ingress.asking import Reply
 from deployments.ingress.http.responses import error_body
-from deployments.ingress.pipeline import Reply
 
 logger = logging.getLogger("ray.serve")
 

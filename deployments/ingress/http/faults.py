@@ -10,11 +10,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from deployments.errors import MethodNotAllowed, NotFound, RequestError, TuwenError, Unauthorized
+from deployments.ingress.asking import CANCELLED, HUNG_UP
 from deployments.ingress.http.complaints import told
 from deployments.ingress.http.methods import allowed
 from deployments.ingress.http.responses import error_response
 from deployments.ingress.http.routes import check_stranger
-from deployments.ingress.pipeline import CANCELLED, HUNG_UP
 from deployments.texts import quoted
 
 logger = logging.getLogger("ray.serve")

@@ -12,13 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
 
 from deployments.errors import ImageMissing, NotFound, RequestError, TuwenError
+from deployments.ingress.asking import Ask, OnOverload, Reply
 from deployments.ingress.http.complaints import told
 from deployments.ingress.http.events import Event, event_stream
 from deployments.ingress.http.forms import read_form
 from deployments.ingress.http.methods import answer_head
 from deployments.ingress.http.openapi import ASKING, EVENTS, KEYED, PUBLIC, VISIBLE, Responses, failures, form
 from deployments.ingress.http.routes import AskRoute, KeyedRoute, PublicRoute
-from deployments.ingress.pipeline import Ask, OnOverload, Pipeline, Reply
+from deployments.ingress.pipeline import Pipeline
 from deployments.ingress.uploads import Upload
 from deployments.texts import quoted
 

@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 
 from deployments.contract import OVERVIEW, Answer, Level, Load, ModelInfo, Prepared, PreprocessInfo, Question, Usage
 from deployments.ingress.download.settings import FetchKnobs
-from deployments.ingress.http import unread
 from deployments.ingress.http.app import create_app
+from deployments.ingress.http.border import unread
 from deployments.ingress.pipeline import Pipeline
 from deployments.ingress.records import MemoryRecords
 

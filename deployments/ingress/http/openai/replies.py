@@ -3,8 +3,8 @@
 import time
 from typing import Any
 
+from deployments.ingress.asking import Reply
 from deployments.ingress.http.events import Event
-from deployments.ingress.pipeline import Reply
 
 
 def completion(reply: Reply) -> dict[str, Any]:

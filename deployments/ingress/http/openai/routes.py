@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from deployments.errors import NotFound
+from deployments.ingress.asking import Ask
 from deployments.ingress.http.content import demand_json
 from deployments.ingress.http.events import event_stream
 from deployments.ingress.http.methods import answer_head
@@ -19,7 +20,7 @@ from deployments.ingress.http.openai.replies import Chunks, completion
 from deployments.ingress.http.openai.schema import CHAT_REQUEST
 from deployments.ingress.http.openapi import ASKING, EVENTS, KEYED, Responses, failures
 from deployments.ingress.http.routes import AskRoute, KeyedRoute
-from deployments.ingress.pipeline import Ask, Pipeline
+from deployments.ingress.pipeline import Pipeline
 from deployments.texts import quoted
 
 asking = APIRouter(route_class=AskRoute)

@@ -8,7 +8,8 @@ import pytest
 from deployments.contract import PUBLIC, Level
 from deployments.errors import Overloaded
 from deployments.ingress.answers.cache import MemoryCache
-from deployments.ingress.pipeline import Ask, Pipeline
+from deployments.ingress.asking import Ask
+from deployments.ingress.pipeline import Pipeline
 from deployments.ingress.records import MemoryRecords
 from deployments.ingress.uploads import Upload
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from deployments.errors import DeadlineExceeded, EmptyAnswer, Overloaded, Unavailable
-from deployments.ingress.pipeline import Ask
+from deployments.ingress.asking import Ask
 from deployments.ingress.uploads import Upload
 
 PICTURE = {"image": ("a.png", b"picture bytes")}

@@ -8,7 +8,7 @@ and hears who hangs up.
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployments.ingress.http.request_ids import request_id_of
+from deployments.ingress.http.border.request_ids import request_id_of
 
 # A time limit of the client's own, or none; going on without the client; a replica of the client's choice.
 RAYS_OWN = frozenset((

@@ -9,14 +9,14 @@ import pytest
 from starlette.types import Message
 
 from deployments.contract import PUBLIC
-from deployments.ingress.http import body
 from deployments.ingress.http.app import create_app
-from deployments.ingress.http.body import FORM_OVERHEAD_BYTES, BodyGuard
+from deployments.ingress.http.border import body
+from deployments.ingress.http.border.body import FORM_OVERHEAD_BYTES, BodyGuard
 from deployments.ingress.records import Record
 from deployments.ingress.settings import IngressKnobs
 
-from ..conftest import Service, served
-from .asgi import ASKING, FORM, HUNG_UP, PICTURE, Sent, body_of, call, call_unread, receiving, scope_of
+from ...conftest import Service, served
+from ..asgi import ASKING, FORM, HUNG_UP, PICTURE, Sent, body_of, call, call_unread, receiving, scope_of
 
 START = ASKING[:60]
 ENDLESS = {"type": "http.request", "body": b"", "more_body": True}

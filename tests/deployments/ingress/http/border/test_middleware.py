@@ -13,8 +13,8 @@ from deployments.contract import PUBLIC
 from deployments.errors import Overloaded
 from deployments.ingress.http.app import create_app
 
-from ..conftest import Service, served
-from .asgi import ASKING, FORM, HUNG_UP, Sent, body_of, call, form, part, receiving, scope_of
+from ...conftest import Service, served
+from ..asgi import ASKING, FORM, HUNG_UP, Sent, body_of, call, form, part, receiving, scope_of
 
 KEEPS_ON = ("X-Request-Disconnect-Disabled", "?1")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

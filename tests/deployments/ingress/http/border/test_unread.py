@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from starlette.responses import PlainTextResponse
 
-from deployments.ingress.http.unread import UnreadBodies
+from deployments.ingress.http.border.unread import UnreadBodies
 
 HEADERS = [(b"content-length", b"30")]
 

@@ -6,11 +6,11 @@ import hashlib
 import pytest
 from starlette.datastructures import Headers
 
-from deployments.ingress.http.origin import refusal_of
+from deployments.ingress.http.border.origin import refusal_of
 from deployments.ingress.settings import IngressKnobs
 
-from ..conftest import Service, served
-from .asgi import ASKING, FORM, body_of, call, receiving, scope_of
+from ...conftest import Service, served
+from ..asgi import ASKING, FORM, body_of, call, receiving, scope_of
 
 KEYS = (hashlib.sha256(b"key").hexdigest(),)
 HOST, ORIGIN = "host_not_allowed", "origin_not_allowed"

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.ingress.http.request_ids import request_id_of
-from deployments.ingress.pipeline import CANCELLED, HUNG_UP, Pipeline
+from deployments.ingress.asking import CANCELLED, HUNG_UP
+from deployments.ingress.http.border.request_ids import request_id_of
+from deployments.ingress.pipeline import Pipeline
 
 logger = logging.getLogger("ray.serve")
 

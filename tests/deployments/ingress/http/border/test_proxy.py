@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from deployments.ingress.http.proxy import RAYS_OWN, StrangersHeaders, cleaned, middlewares
-from deployments.ingress.http.request_ids import is_request_id, request_id_of
+from deployments.ingress.http.border.proxy import RAYS_OWN, StrangersHeaders, cleaned, middlewares
+from deployments.ingress.http.border.request_ids import is_request_id, request_id_of
 
 UUID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from deployments.ingress.http.head import HEADER_OVERHEAD_BYTES, MAX_HEAD_BYTES
+from deployments.ingress.http.border.head import HEADER_OVERHEAD_BYTES, MAX_HEAD_BYTES
 
-from ..conftest import Service, served
-from .asgi import ASKING, FORM, body_of, call, receiving, scope_of
+from ...conftest import Service, served
+from ..asgi import ASKING, FORM, body_of, call, receiving, scope_of
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import BodyTooLarge, BodyTooSlow, RequestError, TooManyUploads
+from deployments.ingress.asking import CANCELLED
 from deployments.ingress.http.responses import error_response
-from deployments.ingress.pipeline import CANCELLED
 from deployments.ingress.settings import IngressKnobs
 
 FORM_OVERHEAD_BYTES = 64 * 1024
