@@ -112,7 +112,12 @@ def test_a_config_whose_model_folder_is_missing_fails_wait_with_the_reason(tmp_p
     config["applications"][0]["args"]["model"]["checkpoint"] = "./demo/no-such-checkpoint"
     broken = tmp_path / "broken.yaml"
     broken.write_text(yaml.safe_dump(config, allow_unicode=True))
-    with served(f"make serve CONFIG={broken}", tmp_path / "serve.log") as dashboard:
+    made = run(f"make serve CONFIG={broken}")
+    assert made.returncode != 0
+    assert "no-such-checkpoint does not exist" in made.stderr, "it is told before anything starts"
+    # Whoever skips the check learns it from `wait`: `serve run` stays up.
+    starting = f". .venv/bin/activate && RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=token serve run {broken}"
+    with served(starting, tmp_path / "serve.log") as dashboard:
         waited = run(f"python -m serve_app wait --dashboard {dashboard}")
         assert waited.returncode == 1, waited.stderr
         assert "no-such-checkpoint does not exist: set args.model.checkpoint" in waited.stderr

@@ -253,7 +253,6 @@ FILES = [
     ("ICO", encoded(NOISE, "ICO"), 415, "unsupported_format"),
     ("HEIC", b"\0\0\0\x18ftypheic" + b"\0" * 40, 415, "unsupported_format"),
     ("AVIF", encoded(NOISE, "AVIF"), 415, "unsupported_format"),
-    ("zip bomb in a text chunk", SAMPLE[:33] + chunk(b"zTXt", b"a\0\0" + zlib.compress(b"\0" * 10**8, 9)) + SAMPLE[33:], 422, "image_truncated"),
 ]  # fmt: skip
 
 
@@ -268,6 +267,7 @@ def test_odd_but_sound_pictures_are_answered(live):
     exif = Image.Exif()
     exif[0x0112] = 6
     odd = [
+        SAMPLE[:33] + chunk(b"zTXt", b"a\0\0" + zlib.compress(b"\0" * 10**8, 9)) + SAMPLE[33:],  # never inflated
         encoded(Image.new("RGB", (1, 1)), "PNG"),
         encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]),
         encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:9]),

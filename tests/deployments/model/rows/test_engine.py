@@ -180,7 +180,7 @@ def test_past_its_deadline_a_request_ends_waiting_or_running(loaded):
 
 
 def test_a_prompt_that_fills_a_row_is_refused_with_the_figures(loaded, engine):
-    with pytest.raises(QuestionTooLong, match=r"have \d+ tokens, and a row of the engine 192"):
+    with pytest.raises(QuestionTooLong, match=r"have \d+ tokens, more than the 191 that"):
         engine.submit(request_to(loaded, "long " * 60))
 
 
