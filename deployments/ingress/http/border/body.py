@@ -17,7 +17,7 @@ from deployments.ingress.settings import IngressKnobs
 
 FORM_OVERHEAD_BYTES = 64 * 1024
 """What a multipart body or JSON envelope may add to the picture itself."""
-SLOW_AFTER_S, SLOW_BYTES_PER_S = 1.0, 64 * 1024
+SLOW_AFTER_S, SLOW_BYTES_PER_S = 3.0, 64 * 1024
 """From when on, and below which rate, a body counts as slow: its client may have a number of those and no more."""
 
 

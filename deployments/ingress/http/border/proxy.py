@@ -5,9 +5,12 @@ proxies by its ``controller_options``. Without it the service holds all the same
 and hears who hangs up.
 """
 
-from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+import asyncio
 
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.ingress.http.border.flow import Flow
 from deployments.ingress.http.border.request_ids import request_id_of
 
 # A time limit of the client's own, or none; going on without the client; a replica of the client's choice.
@@ -18,8 +21,8 @@ REQUEST_ID = b"x-request-id"
 
 
 def middlewares() -> list[Middleware]:
-    """For Serve's proxies; the first one is asked before Serve's own."""
-    return [Middleware(StrangersHeaders)]
+    """For Serve's proxies; the last one is asked first, and both before Serve's own."""
+    return [Middleware(PacedBodies), Middleware(StrangersHeaders)]
 
 
 class StrangersHeaders:
@@ -32,6 +35,22 @@ class StrangersHeaders:
         if "headers" in scope:
             scope = {**scope, "headers": cleaned(scope["headers"])}
         await self.app(scope, receive, send)
+
+
+class PacedBodies:
+    """ASGI middleware that lets bodies through no faster than ``Flow`` says; uvicorn reads no further meanwhile."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app, self._flow = app, Flow()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def paced() -> Message:
+            message = await receive()
+            if wait_s := self._flow.wait_s(len(message.get("body", b""))):
+                await asyncio.sleep(wait_s)
+            return message
+
+        await self.app(scope, paced if scope["type"] == "http" else receive, send)
 
 
 def cleaned(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from deployments.ingress.http.border.proxy import RAYS_OWN, StrangersHeaders, cleaned, middlewares
+from deployments.ingress.http.border.proxy import RAYS_OWN, PacedBodies, StrangersHeaders, cleaned, middlewares
 from deployments.ingress.http.border.request_ids import is_request_id, request_id_of
 
 UUID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -89,8 +89,23 @@ def test_a_lifespan_is_untouched():
     assert passed_on(scope) is scope
 
 
-def test_serve_is_given_one_middleware():
-    assert [entry.cls for entry in middlewares()] == [StrangersHeaders]
+def test_serve_is_given_what_it_wraps_around_its_own():
+    assert [entry.cls for entry in middlewares()] == [PacedBodies, StrangersHeaders]
+
+
+def test_a_body_goes_through_unchanged():
+    messages = [{"type": "http.request", "body": bytes([n]) * 1000, "more_body": n < 9} for n in range(10)]
+
+    async def app(scope, receive, send):
+        for message in messages:
+            assert await receive() == message
+
+    waiting = list(messages)
+
+    async def receive():
+        return waiting.pop(0)
+
+    asyncio.run(PacedBodies(app)({"type": "http"}, receive, None))
 
 
 def test_an_id_is_the_caller_s_where_it_is_fit_to_be_logged():
