@@ -22,6 +22,8 @@ SLICE_BYTES = 1024 * 1024
 MAX_REST_BYTES = 1024 * 1024
 MAX_VALUES = 20_000
 MAX_PICTURES = 64
+MAX_DEPTH = 100
+NESTED = f"the JSON is nested too deeply: {MAX_DEPTH} levels are taken"
 
 Found = tuple[int, int]
 
@@ -42,7 +44,7 @@ def read_json(body: bytes) -> Any:
         skeleton = _parsed(_without(body, found, token))
         return _Restored(token, [_plain(body, start, end) for start, end in found]).value(skeleton)
     except RecursionError as fault:
-        raise RequestError("the JSON is nested too deeply") from fault
+        raise RequestError(NESTED) from fault
 
 
 def _without(body: bytes, found: list[Found], token: str) -> bytes:
@@ -124,13 +126,15 @@ class _Restored:
     def __init__(self, token: str, payloads: list[str]) -> None:
         self._token, self._payloads = re.compile(token + r"(\d\d)"), payloads
 
-    def value(self, value: Any) -> Any:
+    def value(self, value: Any, depth: int = 0) -> Any:
+        if depth > MAX_DEPTH:
+            raise RequestError(NESTED)
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, list):
-            return [self.value(item) for item in value]
+            return [self.value(item, depth + 1) for item in value]
         if isinstance(value, dict):
-            return {self._text(name): self.value(item) for name, item in value.items()}
+            return {self._text(name): self.value(item, depth + 1) for name, item in value.items()}
         return value
 
     def _text(self, text: str) -> str:
