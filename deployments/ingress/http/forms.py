@@ -62,7 +62,7 @@ async def read_form(request: Request, texts: frozenset[str], files: frozenset[st
     _codec(charset)  # before Starlette, which would look up whatever it says
     if not 0 < len(options.get(b"boundary", b"")) <= MAX_BOUNDARY_BYTES:
         raise _unreadable(f"its Content-Type names no boundary of 1 to {MAX_BOUNDARY_BYTES} characters")
-    parser = _Parser(request)
+    parser = _Parser(request, files)
     try:
         await parser.parse()
         if not parser.ended:
@@ -82,8 +82,9 @@ class _Parser(MultiPartParser):
 
     spool_max_size = SPOOL_BYTES
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, files: frozenset[str]) -> None:
         super().__init__(request.headers, request.stream(), max_fields=MAX_PARTS, max_files=MAX_PARTS)
+        self._files = files
         self.texts: list[tuple[str, bytes, str]] = []
         self.ended = False
 
@@ -105,6 +106,12 @@ class _Parser(MultiPartParser):
         if part.content_disposition is not None:  # how some programs name a file whose name is not ASCII
             part.content_disposition = _EXTENDED_FILENAME.sub(rb"\1=", part.content_disposition)
         super().on_headers_finished()
+        if part.file is None and part.field_name in self._files:
+            name = part.field_name
+            raise RequestError(
+                f"the field `{name}` came without a file name, and so as text: send a file "
+                f"(curl: -F {name}=@picture.png)"
+            )
 
     def on_end(self) -> None:
         self.ended = True
@@ -140,10 +147,6 @@ def _check_names(parser: _Parser, texts: frozenset[str], files: frozenset[str]) 
             raise ImageMissing(unknown) if is_picture else RequestError(unknown)
         if names.count(name) > 1:
             raise RequestError(f"the field `{name}` is given {names.count(name)} times: send it once")
-    for name in files.intersection(of_texts):
-        raise RequestError(
-            f"the field `{name}` came without a file name, and so as text: send a file (curl: -F {name}=@picture.png)"
-        )
     for name in set(of_files) - files:
         raise RequestError(f"the field `{name}` holds a file, not a text")
 

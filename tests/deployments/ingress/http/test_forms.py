@@ -118,6 +118,7 @@ REFUSED = [
     ("a field with brackets", form(text("image[]", b"x")), "did you mean `image`?"),
     ("a nameless field", form(text("", b"x")), "there is no field ``"),
     ("a file as a text", form(part('name="question"; filename="q.txt"', b"x")), "`question` holds a file, not a text"),
+    ("a large file without a name", form(text("image", b"x" * 100_000)), "`image` came without a file name, and so as text"),
     ("a text as a file", form(text("image", b"x")), "`image` came without a file name"),
     ("a charset as a file", form(part('name="_charset_"; filename="a"', b"gbk")), "`_charset_` holds a file"),
     ("GBK undeclared", form(text("question", GBK)), "`question` is not UTF-8: send UTF-8, or declare its charset"),
