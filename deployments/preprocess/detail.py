@@ -16,8 +16,8 @@ Grey = NDArray[np.uint8]
 
 FACTORS = (2, 3)
 """Tried one upon the other: of a picture six times too large one finds both."""
-BAND = 96
-"""Rows looked at at a time, a multiple of every factor: most pictures show in the first that they lose something."""
+FIRST_BAND, BAND = 24, 96
+"""Rows looked at at a time, multiples of every factor: most pictures show in the first that they lose something."""
 
 MARGIN = 4
 """Blocks around a band that only help to reduce it: resampling at an edge sees less than within (three blocks)."""
@@ -63,10 +63,12 @@ def _loses(image: Image.Image, factor: int) -> bool:
 def _bands(image: Image.Image, factor: int) -> Iterator[tuple[Image.Image, int, int]]:
     """From the top, in grey, each with which of its rows of blocks count; what is left of a block at a side is not."""
     width, height = image.width - image.width % factor, image.height - image.height % factor
-    for top in range(0, height, BAND):
-        begin, end = max(0, top - MARGIN * factor), min(height, top + BAND + MARGIN * factor)
-        above, below = (top - begin) // factor, (min(height, top + BAND) - begin) // factor
+    top, rows = 0, FIRST_BAND
+    while top < height:
+        begin, end = max(0, top - MARGIN * factor), min(height, top + rows + MARGIN * factor)
+        above, below = (top - begin) // factor, (min(height, top + rows) - begin) // factor
         yield image.crop((0, begin, width, end)).convert("L"), above, below
+        top, rows = top + rows, BAND
 
 
 def lost_blocks(band: Image.Image, factor: int) -> NDArray[np.bool_]:
