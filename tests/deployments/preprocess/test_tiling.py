@@ -95,3 +95,11 @@ def test_less_may_be_shown_at_a_lower_level_never_more(width, height, budget):
 def test_tokens_are_bounded_but_for_the_overview_s(width, height, budget, most):
     parts = plan(width, height, replace(budget, max_tokens=most))
     assert sum(part.tokens for part in parts) <= max(most, parts[0].tokens)
+
+
+@pytest.mark.parametrize("most_tokens", [None, 10_000, 1000, 700, 324, 1])
+def test_a_request_s_own_bound_leaves_tiles_out_but_never_the_overview(most_tokens):
+    budget = TileBudget(504, 504, 4, 700, 6272).within(most_tokens)
+    parts = plan(3000, 2400, budget)
+    assert parts[0].place == OVERVIEW
+    assert len(parts) == 1 or most_tokens is None or sum(part.tokens for part in parts) <= most_tokens
