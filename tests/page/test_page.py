@@ -111,8 +111,11 @@ def test_a_picture_can_be_pasted(page):
 
 def test_a_large_picture_s_tiles_are_drawn_over_it(page, live, tmp_path):
     large = tmp_path / "large.png"
-    sample = Image.open(SAMPLES / INDEX[0]["file"])
-    sample.resize((sample.width * 4, sample.height * 4)).save(large)
+    sample = Image.open(SAMPLES / INDEX[0]["file"]).convert("RGB")
+    sheet = Image.new("RGB", (sample.width * 4, sample.height * 4))
+    for place in range(16):  # enlarged alone it would need no tiles: it would have no more detail
+        sheet.paste(sample, (sample.width * (place % 4), sample.height * (place // 4)))
+    sheet.save(large)
     page.set_input_files("#file", large)
     assert page.is_hidden("#tile-boxes")
     page.fill("#question", "订单号？")
