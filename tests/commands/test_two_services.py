@@ -52,12 +52,12 @@ def config_of(folder: Path, port: int, name: str) -> Path:
 
 
 def last_line_from(mark: str, log: Path, timeout_s: float = 30) -> str:
-    """The log's last line, once it holds the mark."""
+    """The log's last line that holds the mark, once there is one: lines of several processes come in any order."""
     give_up = time.monotonic() + timeout_s
     while mark not in log.read_text():
         assert time.monotonic() < give_up, log.read_text()
         time.sleep(0.1)
-    return log.read_text().splitlines()[-1]
+    return [line for line in log.read_text().splitlines() if mark in line][-1]
 
 
 def model_served(url: str) -> str:
