@@ -27,12 +27,13 @@ from demo.lessons import Lesson
 from demo.pictures import seeds
 from demo.scores import MAIN
 from deployments.model.engine import Decoding, Engine, EngineRequest, Generation
-from deployments.model.family import Glm
+from deployments.model.families.glm46v import Glm
 from deployments.model.loading import Loaded, load
 from deployments.model.pixels import patchify, token_count
 from deployments.model.prompt import PromptWriter
 from deployments.model.reference import ReferenceEngine
 from deployments.model.rows.batch import Batch
+from deployments.model.rows.decode import Fed
 from deployments.model.rows.engine import RowEngine
 from deployments.model.settings import ModelSettings, RowSettings
 
@@ -129,15 +130,15 @@ def _until_end(row: Sequence[int], eos: Sequence[int]) -> int:
 
 @torch.inference_mode()
 def bare_step_s(batch: Batch, rows: int, length: int, repeats: int = 60) -> float:
-    """Median seconds of the decode forward alone, of so many rows of so many tokens, written where nobody reads."""
-    fed = torch.from_numpy(np.full((3, rows), length, np.int64))
-    fed[0], fed[1] = 5, batch.cache.length
-    seen = -(-length // SETTINGS.bucket) * SETTINGS.bucket
-    times = []
+    """Median seconds of the decode forward alone, of so many rows of so many tokens; the rows stay as they are."""
+    every = np.arange(rows)
+    token, column = np.full(rows, 5), np.full(rows, length - 1)
+    fed, kept, times = Fed(token, every, column, column), batch.cache.kv[:, :rows, :, length - 1].clone(), []
     for _ in range(repeats):
         began = time.perf_counter()
-        batch.forward(fed, seen)
+        batch.forward(fed)
         times.append(time.perf_counter() - began)
+    batch.cache.kv[:, :rows, :, length - 1] = kept
     return median(times)
 
 
@@ -167,7 +168,7 @@ def against_bound(loaded: Loaded) -> dict[str, float]:
     """Decode steps of 16 greedy rows: the engine's, all included, against the bare forward of the same rows."""
     loaded = replace(loaded, eos_token_ids=(-1,))  # nobody ends early
     engine = RowEngine(loaded, SETTINGS)
-    engine.batch = batch = Watched(loaded, Glm(loaded.model, loaded.layout), SETTINGS, time.time)
+    engine.batch = batch = Watched(loaded, Glm(loaded.model, loaded.layout), SETTINGS, time.time, engine.sight.ask)
     for future in [engine.submit(request) for request in requests_about(loaded, "transcriptions", ROWS)]:
         future.result()
     engine.close()

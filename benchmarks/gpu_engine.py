@@ -16,14 +16,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import Glm46VConfig, Glm46VForConditionalGeneration, PreTrainedModel
 
-from deployments.model.family import Family, Glm
+from deployments.model.families.family import Family
+from deployments.model.families.glm46v import Glm
 from deployments.model.pixels import PatchLayout
 from deployments.model.rows.cache import RowCache
-from deployments.model.rows.decode import EagerForward, Forward
+from deployments.model.rows.decode import EagerForward, Fed
 from deployments.model.rows.graphs import GraphedForward
 
 ROWS = (1, 4, 8, 16, 32)
@@ -119,21 +121,21 @@ def measure(
 ) -> list[Step]:
     cache = RowCache(family.kv_shape, max(ROWS), length, torch.bfloat16, device)
     cache.kv.normal_()
-    eager: Forward = EagerForward(family, cache)
-    graphed = GraphedForward(eager, cache, bucket=length) if device.type == "cuda" else None
+    eager = EagerForward(family, cache)
+    graphed = GraphedForward(eager, cache, length, family.widths.vocabulary) if device.type == "cuda" else None
     if graphed:
         graphed.capture()
     steps = []
     for rows in ROWS:
-        fed = torch.full((3, rows), length - 1, dtype=torch.int64, device=device)
-        fed[0] = torch.arange(rows)
+        every, last = np.arange(rows), np.full(rows, length - 1)
+        fed = Fed(every, every, last, last)
         kv = rows * length * family.kv_shape.bytes_per_token(torch.bfloat16)
-        eager_s = seconds(partial(eager, fed, length), device)
-        graph_s = seconds(partial(graphed, fed, length), device) if graphed else None
+        eager_s = seconds(partial(eager, fed), device)
+        graph_s = seconds(partial(graphed, fed), device) if graphed else None
         bound_s = (read + kv) / bytes_per_s
         steps.append(Step(weights, rows, eager_s * 1e3, graph_s and graph_s * 1e3, bound_s * 1e3))
         if graphed:
-            error = (graphed(fed, length) - eager(fed, length)).norm() / eager(fed, length).norm()
+            error = (graphed(fed) - eager(fed)).norm() / eager(fed).norm()
             assert error < 1e-2, f"graphs differ from eager by {error:.1e}"
     return steps
 

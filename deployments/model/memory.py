@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from deployments.model.family import Family, KVShape, Widths
+from deployments.model.families.family import Family, KVShape, Widths
 from deployments.model.loading import Loaded
 from deployments.model.settings import CheckpointError, ModelSettings, RowSettings
 

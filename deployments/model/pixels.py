@@ -51,24 +51,31 @@ def patchify(
     Raises:
         ValueError: a picture's shape, type or sides do not fit.
     """
-    patches = [_patchify_one(picture, layout, device) for picture in pictures]
+    frames = [_framed(patches(picture, layout, device), layout) for picture in pictures]
     grid = [[1, p.shape[0] // layout.patch_size, p.shape[1] // layout.patch_size] for p in pictures]
-    return torch.cat(patches), torch.tensor(grid, dtype=torch.int64, device=device)
+    return torch.cat(frames), torch.tensor(grid, dtype=torch.int64, device=device)
 
 
-def _patchify_one(picture: Pixels, layout: PatchLayout, device: torch.device | str) -> torch.Tensor:
+def patches(picture: Pixels, layout: PatchLayout, device: torch.device | str) -> torch.Tensor:
+    """One frame of each patch of a picture, normalised: float32 (patches, 3 * patch * patch), block after block.
+
+    Raises ValueError as ``patchify``.
+    """
     height, width = _checked_size(picture, layout)
     # torch refuses to share a read-only buffer quietly, and object-store arrays are read-only: copy, it is uint8.
-    pixels = torch.from_numpy(np.array(picture, copy=True)).to(device).permute(2, 0, 1).float()
-    mean = torch.tensor(layout.mean, device=device).view(3, 1, 1)
-    std = torch.tensor(layout.std, device=device).view(3, 1, 1)
-    pixels = (pixels * layout.rescale_factor - mean) / std
+    pixels = torch.from_numpy(np.array(picture, copy=True)).to(device)
     patch, merge = layout.patch_size, layout.merge_size
     rows, columns = height // layout.cell, width // layout.cell
-    blocks = pixels.view(3, rows, merge, patch, columns, merge, patch).permute(1, 4, 2, 5, 0, 3, 6)
-    # A still picture fills every frame of a temporal patch with itself.
-    frames = blocks.unsqueeze(5).expand(*blocks.shape[:5], layout.temporal_patch_size, patch, patch)
-    return frames.reshape(rows * columns * merge * merge, -1)
+    blocks = pixels.view(rows, merge, patch, columns, merge, patch, 3).permute(0, 3, 1, 4, 6, 2, 5)
+    values = blocks.reshape(rows * columns * merge * merge, 3, -1).float()
+    mean, std = (torch.tensor(value, device=device)[:, None] for value in (layout.mean, layout.std))
+    return values.mul_(layout.rescale_factor).sub_(mean).div_(std).flatten(1)
+
+
+def _framed(values: torch.Tensor, layout: PatchLayout) -> torch.Tensor:
+    """A still picture fills every frame of a temporal patch with itself."""
+    frames = values.view(len(values), 3, 1, -1).expand(-1, -1, layout.temporal_patch_size, -1)
+    return frames.flatten(1)
 
 
 def _checked_size(picture: Pixels, layout: PatchLayout) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from deployments.model import memory
 from deployments.model.answer_text import clean
 from deployments.model.capacity import Capacity, capacity
 from deployments.model.engine import Clock, Decoding, Engine, EngineRequest, Generation
-from deployments.model.family import Glm
+from deployments.model.families.glm46v import Glm
 from deployments.model.loading import Loaded, banner, gpu_memory_mb, load, resolve_device
 from deployments.model.pixels import token_count
 from deployments.model.probe import BLANK, QUESTION, probes

@@ -9,55 +9,84 @@ import time
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as Ordered
+from copy import copy
+from functools import partial
 
 import torch
 
-from deployments.contract import Level, Usage
+from deployments.contract import Level, Pixels, Usage
 from deployments.errors import DeadlineExceeded
 from deployments.model.engine import Clock, Generation
-from deployments.model.family import Family
+from deployments.model.families.family import Family
 from deployments.model.faults import is_device_fault, is_out_of_memory
 from deployments.model.health import Health, ending
 from deployments.model.loading import Loaded
 from deployments.model.rows import decode
-from deployments.model.rows.beams import Beams, token_ids
+from deployments.model.rows.beams import Beams, Candidate, token_ids
 from deployments.model.rows.cache import RowCache
 from deployments.model.rows.decode import EagerForward, Forward, Proposals
 from deployments.model.rows.graphs import GraphedForward
 from deployments.model.rows.prefill import Prefiller
 from deployments.model.rows.scheduler import Running, Waiting, plan
 from deployments.model.rows.sequence import Sequence
-from deployments.model.rows.store import TensorStore
+from deployments.model.rows.sight import Seen
 from deployments.model.settings import RowSettings
+from deployments.model.stores import TensorStore
 
 logger = logging.getLogger("ray.serve")
 
 Work = Callable[[Ordered[Sequence]], Proposals]
+Look = Callable[[bytes, Pixels], None]
 
 
 class Batch:
-    """``waiting`` have no rows yet, ``prefilling`` and ``decoding`` share them with the ``free`` ones.
+    """``waiting`` have no rows yet, ``prefilling`` and ``decoding`` share the first rows; the others are free.
 
-    ``memory_errors`` counts what ran out of memory.
+    ``look`` asks for a picture to be seen, whose features come back by ``take``. ``memory_errors`` counts what ran out
+    of memory.
     """
 
-    def __init__(self, loaded: Loaded, family: Family, settings: RowSettings, clock: Clock) -> None:
-        self._loaded, self._settings, self._clock = loaded, settings, clock
+    def __init__(self, loaded: Loaded, family: Family, settings: RowSettings, clock: Clock, look: Look) -> None:
+        self._loaded, self._settings, self._clock, self._look = loaded, settings, clock, look
         self.cache = RowCache(family.kv_shape, settings.rows, settings.length, loaded.dtype, loaded.device)
-        self.prefiller = Prefiller(
-            family,
-            self.cache,
-            features=TensorStore(settings.feature_store_mb * 2**20),
-            prefixes=TensorStore(settings.prefix_store_mb * 2**20),
-            chunk=settings.prefill_tokens,
-        )
+        self.features = TensorStore(settings.feature_store_mb * 2**20)
+        self.prefiller = Prefiller(family, self.cache, TensorStore(settings.prefix_store_mb * 2**20))
         self.forward = _forward(family, self.cache, settings)
         self.waiting: deque[Sequence] = deque()
         self.prefilling: list[Sequence] = []
         self.decoding: list[Sequence] = []
-        self.free = list(range(settings.rows))
+        self.looking: set[bytes] = set()
         self.memory_errors = 0
         self.health = Health(loaded.device)
+
+    @property
+    def free(self) -> int:
+        """How many rows nobody holds."""
+        return self._settings.rows - sum(len(sequence.rows) for sequence in (*self.prefilling, *self.decoding))
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would do anything but wait for pictures to be seen."""
+        return bool(self.prefilling or self.decoding or any(self._is_ready(sequence) for sequence in self.waiting))
+
+    def add(self, sequence: Sequence) -> None:
+        self.waiting.append(sequence)
+
+    def take(self, seen: Seen) -> None:
+        """Features for those that wait for them. Raises what the device fails with."""
+        self.looking.discard(seen.key)
+        asked = [sequence for sequence in self.waiting if seen.key in sequence.keys]
+        if isinstance(seen.outcome, Exception):
+            if is_device_fault(seen.outcome):
+                raise seen.outcome
+            if is_out_of_memory(seen.outcome):
+                self._free_memory()
+            for sequence in asked:
+                self._fail(sequence, self.health.failed(seen.outcome))
+            return
+        for sequence in asked:
+            sequence.features[seen.key] = seen.outcome
+        self.features.put(seen.key, seen.outcome)
 
     def load(self) -> tuple[int, int]:
         """(running, waiting) requests."""
@@ -66,8 +95,11 @@ class Batch:
     def step(self) -> None:
         """Raises what the device fails with."""
         self._drop_abandoned()
+        self._look_ahead()
+        self._close_gaps()
         self._make_room()
-        self._extend(self._prefill() | self._decode())
+        decoded = self._decode()
+        self._extend(self._prefill() | decoded)
 
     def refuse_waiting(self) -> None:
         """Nobody of them has asked for an end: another replica answers them."""
@@ -82,8 +114,7 @@ class Batch:
         """Keep a beam search's best hypothesis and give its other rows back; it goes on greedily."""
         if isinstance(sequence.search, Beams):
             sequence.search = sequence.search.collapse()
-            self.free += sequence.rows[1:]
-            sequence.rows = sequence.rows[:1]
+            self._give_back(sequence, sequence.rows[1:])
             self._tell(sequence)
             self._finish_if_done(sequence)
 
@@ -96,63 +127,120 @@ class Batch:
             elif now >= sequence.request.deadline:
                 self._fail(sequence, DeadlineExceeded("the deadline passed: ask again, or allow it more time"))
 
+    def _look_ahead(self) -> None:
+        """Have the pictures seen of those that come next, as many tokens of them as a step has."""
+        room = self._settings.prefill_tokens
+        for sequence in self.waiting:
+            pictures = zip(sequence.keys, sequence.request.pictures, strict=True)
+            for key, picture in () if self._is_ready(sequence) else pictures:
+                if key not in sequence.features and key not in self.features and key not in self.looking:
+                    self.looking.add(key)
+                    self._look(key, picture)
+            room -= sequence.request.prompt.image_tokens
+            if room <= 0:
+                return
+
+    def _is_ready(self, sequence: Sequence) -> bool:
+        """Whether all that its prefill needs is known; what a store has of it is then its own."""
+        if sequence.prefix and sequence.prefix in self.prefiller.prefixes:
+            return True
+        for key in sequence.keys:
+            if key not in sequence.features and (known := self.features.get(key)) is not None:
+                sequence.features[key] = known
+        return all(key in sequence.features for key in sequence.keys)
+
+    def _close_gaps(self) -> None:
+        """Move the highest rows into gaps below them: a step costs what its rows are, not where they are."""
+        held = {row: (s, i) for s in (*self.prefilling, *self.decoding) for i, row in enumerate(s.rows)}
+        gaps = [row for row in range(len(held)) if row not in held]
+        for gap, row in zip(gaps, sorted((row for row in held if row >= len(held)), reverse=True), strict=True):
+            sequence, index = held[row]
+            self.cache.move(row, gap, sequence.length)
+            sequence.rows[index] = gap
+
     def _make_room(self) -> None:
         """Carry out the scheduler's plan: first the collapses, then the admissions."""
-        may_collapse, asked = self._settings.collapse, [(s.id, s.request) for s in self.waiting]
+        room = self._room - sum(sequence.missing for sequence in self.prefilling)
+        if not self.waiting or room <= 0:
+            return
+        may_collapse = self._settings.collapse
         decided = plan(
-            free=len(self.free),
+            free=self.free,
             waiting=[
-                Waiting(number, request.decoding.beam_width, request.prompt.tokens, request.priority, may_collapse)
-                for number, request in asked
+                Waiting(
+                    s.id, s.request.decoding.beam_width, self._cost(s), s.request.priority, may_collapse,
+                    self._is_ready(s),
+                )
+                for s in self.waiting
             ],
             running=[Running(s.id, len(s.rows), s.search.generated, may_collapse) for s in self.decoding],
-            prefill_tokens=self._settings.prefill_tokens,
-        )
+            prefill_tokens=room,
+        )  # fmt: skip
         for sequence in [s for s in self.decoding if s.id in decided.collapse]:
             self.collapse(sequence)
+        if decided.collapse:
+            self._close_gaps()
         widths = dict(decided.admit)
-        admitted = [sequence for sequence in self.waiting if sequence.id in widths]
-        for sequence in admitted:
+        for sequence in [sequence for sequence in self.waiting if sequence.id in widths]:
             self._admit(sequence, widths[sequence.id])
-        if admitted:
-            self._isolated(self._begin, admitted)
+
+    @property
+    def _room(self) -> int:
+        """Prompt tokens that a step has room for beside the rows that decode."""
+        return self._settings.prefill_tokens - sum(len(sequence.rows) for sequence in self.decoding)
+
+    def _cost(self, sequence: Sequence) -> int:
+        """Tokens that its prefill takes: not those whose KV is known."""
+        known = sequence.prefix in self.prefiller.prefixes if sequence.prefix else False
+        return sequence.request.prompt.tokens - (sequence.prefix_tokens if known else 0)
 
     def _admit(self, sequence: Sequence, width: int) -> None:
+        first = self._settings.rows - self.free
         self.waiting.remove(sequence)
         self.prefilling.append(sequence)
-        self.free.sort()  # the lowest rows first: a step runs all rows up to the highest in use
-        sequence.rows, self.free = self.free[:width], self.free[width:]
+        sequence.rows = list(range(first, first + width))
         sequence.admitted = time.perf_counter()
         if width > 1:
             sequence.search = Beams(sequence.request.decoding, self._loaded.eos_token_ids)
+        self._isolated(self._begin, [sequence])
 
     def _prefill(self) -> Proposals:
-        proposals: Proposals = {}
-        for group in self.prefiller.groups(self.prefilling):
-            proposals |= self._isolated(self.prefiller.run, group)
-        return proposals
+        return self._isolated(self._run, self.prefilling) if self.prefilling else {}
 
     def _decode(self) -> Proposals:
         return self._isolated(self._feed, self.decoding) if self.decoding else {}
 
     def _begin(self, admitted: Ordered[Sequence]) -> Proposals:
-        self.prefiller.begin(admitted)
+        for sequence in admitted:
+            self.prefiller.begin(sequence)
         return {}
 
+    def _run(self, group: Ordered[Sequence]) -> Proposals:
+        return self.prefiller.run(group, self._room)
+
     def _feed(self, running: Ordered[Sequence]) -> Proposals:
-        return decode.step(self.forward, self.cache, running, self._settings.bucket)
+        return decode.step(self.forward, running)
 
     def _extend(self, proposals: Proposals) -> None:
         """Go on with every search by what was proposed for it; those whose prompt is complete join the decoding."""
         self.decoding += [sequence for sequence in self.prefilling if sequence.id in proposals]
         self.prefilling = [sequence for sequence in self.prefilling if sequence.id not in proposals]
         for sequence in [sequence for sequence in self.decoding if sequence.id in proposals]:
-            sources = sequence.search.extend(proposals[sequence.id])
-            if not sequence.search.done:
-                origins = [sequence.rows[source] for source in sources]
-                self.cache.reorder(sequence.rows, origins, sequence.request.prompt.tokens, sequence.length)
-            self._tell(sequence)
-            self._finish_if_done(sequence)
+            self._isolated(partial(self._go_on, proposals[sequence.id]), [sequence])
+
+    def _go_on(self, candidates: list[Candidate], alone: Ordered[Sequence]) -> Proposals:
+        [sequence] = alone
+        if not candidates:
+            raise ArithmeticError("the model answers with NaN or infinity")
+        search = copy(sequence.search)  # to be tried again if the rows cannot be moved
+        sources = search.extend(candidates)
+        if not search.done:
+            origins = [sequence.rows[source] for source in sources]
+            self.cache.reorder(sequence.rows, origins, sequence.request.prompt.tokens, sequence.length)
+        sequence.search = search
+        self._tell(sequence)
+        self._finish_if_done(sequence)
+        return {}
 
     def _tell(self, sequence: Sequence) -> None:
         """Pass on what is new in an answer that can only grow, to whoever listens."""
@@ -191,8 +279,14 @@ class Batch:
         for group in (self.waiting, self.prefilling, self.decoding):
             if sequence in group:
                 group.remove(sequence)
-        self.free += sequence.rows
-        sequence.rows = []
+        self._give_back(sequence, sequence.rows)
+        sequence.features, sequence.embeddings = {}, None
+
+    def _give_back(self, sequence: Sequence, rows: list[int]) -> None:
+        """Rows that are clear for whoever gets them next."""
+        for row in rows:
+            self.cache.clear(row, min(self.cache.length, sequence.length + 1))
+        sequence.rows = [row for row in sequence.rows if row not in rows]
 
     def _fail(self, sequence: Sequence, fault: BaseException) -> None:
         self._release(sequence)
@@ -236,7 +330,7 @@ class Batch:
     def _free_memory(self) -> None:
         self.memory_errors += 1
         self.prefiller.prefixes.clear()
-        self.prefiller.features.clear()
+        self.features.clear()
         if self._loaded.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -247,6 +341,6 @@ def _forward(family: Family, cache: RowCache, settings: RowSettings) -> Forward:
     eager = EagerForward(family, cache)
     if cache.kv.device.type != "cuda" or not settings.cuda_graphs:
         return eager
-    graphed = GraphedForward(eager, cache, settings.bucket)
+    graphed = GraphedForward(eager, cache, settings.bucket, family.widths.vocabulary)
     graphed.capture()
     return graphed

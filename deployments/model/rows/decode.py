@@ -11,27 +11,34 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from deployments.model.family import Family
+from deployments.model.families.family import Family
 from deployments.model.rows.beams import Beams, Candidate, Greedy
-from deployments.model.rows.cache import Decode, RowCache
+from deployments.model.rows.cache import DecodeAttention, RowCache, Segment, segments
 from deployments.model.rows.sequence import Sequence
 
 Proposals = dict[int, list[Candidate]]
-"""By sequence id: what its search could go on with, best first."""
+"""By sequence id: what its search could go on with, best first; nothing where its logits are no numbers."""
 
 
 NO_SCORE = np.float32(0)
 """A greedy search does not ask for it."""
 
 
-class Forward(Protocol):
-    def __call__(self, fed: torch.Tensor, seen: int) -> torch.Tensor:
-        """Logits (rows, vocabulary) after one token of each row.
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """One token of each of some rows, in ascending order: int64 arrays of its id, row, column and rotary position."""
 
-        ``fed`` is int64 (3, rows) on the device: token id, column of the cache to write to, rotary position. Every row
-        looks at the first ``seen`` columns, up to its own.
-        """
+    tokens: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    positions: NDArray[np.int64]
+
+
+class Forward(Protocol):
+    def __call__(self, fed: Fed) -> torch.Tensor:
+        """Float32 logits (rows, vocabulary) after one token of each row."""
         ...
 
 
@@ -42,27 +49,29 @@ class EagerForward:
     family: Family
     cache: RowCache
 
-    def __call__(self, fed: torch.Tensor, seen: int) -> torch.Tensor:
-        tokens, columns, positions = fed
-        with self.cache.writing(Decode(columns, seen)) as kv:
-            mask = torch.arange(seen, device=fed.device) <= columns[:, None]
-            embeddings = self.family.embed(tokens[:, None], ())
-            hidden = self.family.hidden(embeddings, positions.expand(3, -1)[..., None], mask[:, None, None], kv)
-        return self.family.logits(hidden[:, -1])
+    def __call__(self, fed: Fed) -> torch.Tensor:
+        packed = np.stack([fed.tokens, fed.rows, fed.columns, fed.positions])
+        return self.run(torch.from_numpy(packed).to(self.cache.kv.device), segments(fed.rows, fed.columns))
+
+    def run(self, packed: torch.Tensor, parts: Ordered[Segment]) -> torch.Tensor:
+        """``packed`` is (4, rows) on the device."""
+        tokens, rows, columns, positions = packed
+        attention = DecodeAttention(self.cache, rows, columns, parts)
+        hidden = self.family.hidden(self.family.embed(tokens, ()), positions.expand(3, -1), attention)
+        return self.family.logits(hidden)
 
 
-def step(forward: Forward, cache: RowCache, running: Ordered[Sequence], bucket: int) -> Proposals:
-    """Feed every running row its last token. ``bucket`` is what the number of columns looked at is rounded up to."""
-    count = 1 + max(row for sequence in running for row in sequence.rows)
-    fed = np.zeros((3, count), np.int64)
-    fed[1] = cache.length  # a row that does not run writes where nobody reads
-    for sequence in running:
-        for row, tip in zip(sequence.rows, sequence.search.tips, strict=True):
-            fed[:, row] = tip.token_id, sequence.length, sequence.length + sequence.delta
-    longest = 1 + max(sequence.length for sequence in running)
-    seen = min(cache.length, -(-longest // bucket) * bucket)
-    logits = forward(torch.from_numpy(fed).to(cache.kv.device), seen)
-    proposals = propose(logits, running, [sequence.rows for sequence in running])
+def step(forward: Forward, running: Ordered[Sequence]) -> Proposals:
+    """Feed every running row its last token."""
+    held = [
+        (row, tip.token_id, sequence.length, sequence.length + sequence.delta)
+        for sequence in running
+        for row, tip in zip(sequence.rows, sequence.search.tips, strict=True)
+    ]
+    rows, tokens, columns, positions = np.array(sorted(held), np.int64).T
+    place = {row: index for index, row in enumerate(rows.tolist())}
+    logits = forward(Fed(tokens, rows, columns, positions))
+    proposals = propose(logits, running, [[place[row] for row in sequence.rows] for sequence in running])
     for sequence in running:
         sequence.length += 1
     return proposals
@@ -77,12 +86,12 @@ def propose(logits: torch.Tensor, sequences: Ordered[Sequence], rows: Ordered[Or
     for index, sequence in enumerate(sequences):
         if isinstance(sequence.search, Beams):
             groups[len(rows[index]), sequence.search.candidates].append(index)
-    best = logits.argmax(-1)
-    parts = [best]
+    # A sum is finite only if all of them are.
+    parts = [logits.argmax(-1), logits.sum(-1)]
     for (_, candidates), members in groups.items():
         parts += _scored(logits, members, sequences, rows, candidates)
     packed = iter(_to_host(parts))
-    tokens = next(packed)
+    tokens, sums = next(packed), next(packed)
     proposals: Proposals = {
         sequence.id: [Candidate(NO_SCORE, int(tokens[rows[index][0]]), 0)]
         for index, sequence in enumerate(sequences)
@@ -90,7 +99,8 @@ def propose(logits: torch.Tensor, sequences: Ordered[Sequence], rows: Ordered[Or
     }
     for members in groups.values():
         proposals |= _candidates(packed, members, sequences, logits.shape[-1])
-    return proposals
+    unsound = [s.id for s, own in zip(sequences, rows, strict=True) if not np.isfinite(sums[list(own)]).all()]
+    return proposals | {number: [] for number in unsound}
 
 
 def _scored(

@@ -12,17 +12,22 @@ import torch
 
 from deployments.errors import Overloaded, QuestionTooLong
 from deployments.model.engine import Answering, Clock, EngineRequest, Generation
-from deployments.model.family import Family, Glm
+from deployments.model.families.family import Family
+from deployments.model.families.glm46v import Glm
 from deployments.model.health import ended, ending
 from deployments.model.loading import Loaded
 from deployments.model.rows.batch import Batch
 from deployments.model.rows.beams import Greedy
 from deployments.model.rows.sequence import Sequence
+from deployments.model.rows.sight import Seen, Sight
+from deployments.model.rows.store import picture_key, prefix_key, prefix_tokens
 from deployments.model.settings import RowSettings
 
 logger = logging.getLogger("ray.serve")
 
 STUCK_AFTER_S = 60.0
+LOOK_S = 0.05
+"""While pictures are seen, those that wait for them may be abandoned, or run out of time."""
 
 
 class RowEngine:
@@ -34,11 +39,17 @@ class RowEngine:
         settings: RowSettings | None = None,
         clock: Clock = time.time,
         family: Family | None = None,
+        threads: int | None = None,
     ) -> None:
+        """``threads`` of the CPU, by default torch's number, are shared out: decoding beside the vision tower."""
+        threads = threads or torch.get_num_threads()
+        self._threads = max(1, threads - threads // 2)
         self._loaded, self._settings = loaded, settings or RowSettings()
-        self.batch = Batch(loaded, family or Glm(loaded.model, loaded.layout), self._settings, clock)
-        self._inbox: SimpleQueue[Sequence | None] = SimpleQueue()
-        self._ids = count()
+        family = family or Glm(loaded.model, loaded.layout)
+        self._inbox: SimpleQueue[Sequence | Seen | None] = SimpleQueue()
+        self.sight = Sight(family, loaded.device, self._settings.prefill_tokens, max(1, threads // 2), self._inbox.put)
+        self.batch = Batch(loaded, family, self._settings, clock, self.sight.ask)
+        self._ids, self._arriving = count(), 0
         self._gate = threading.Lock()  # nothing comes in once the engine has begun to end
         self._closed = False
         self._beat = time.monotonic()
@@ -54,17 +65,18 @@ class RowEngine:
                 self._beat = time.monotonic()  # it has slept, and is not stuck
             if self.load()[1] >= self._settings.waiting:
                 raise Overloaded(f"{self._settings.waiting} requests wait here already: try again later")
+            self._arriving += 1
             self._inbox.put(sequence)
         return sequence.future
 
     def load(self) -> tuple[int, int]:
         running, waiting = self.batch.load()
-        return running, waiting + self._inbox.qsize()
+        return running, waiting + self._arriving
 
     def check(self) -> None:
         self.batch.health.check()
-        if not self._thread.is_alive():
-            raise RuntimeError("the engine's thread has died")
+        if not (self._thread.is_alive() and self.sight.is_alive()):
+            raise RuntimeError("a thread of the engine has died")
         if any(self.load()) and time.monotonic() - self._beat > STUCK_AFTER_S:
             raise RuntimeError(f"the engine has not finished a step for {STUCK_AFTER_S:.0f} s")
 
@@ -74,9 +86,11 @@ class RowEngine:
             self._closed = True
             self._inbox.put(None)
         self._thread.join(timeout=60)
+        self.sight.close()
 
     @torch.inference_mode()
     def _work(self) -> None:
+        torch.set_num_threads(self._threads)
         try:
             while self._take_in():
                 self._beat = time.monotonic()
@@ -91,22 +105,35 @@ class RowEngine:
         with self._gate:
             self._closed = True
         while not self._inbox.empty():
-            if (sequence := self._inbox.get()) is not None:
-                self.batch.waiting.append(sequence)
+            if isinstance(sequence := self._inbox.get(), Sequence):
+                self._add(sequence)
         self.batch.fail_all(ended())
 
     def _take_in(self) -> bool:
         """Hand what has arrived to the batch, waiting while there is nothing to do. False when closed and done."""
         try:
             while True:
-                idle = not any(self.batch.load()) and not self._closed
-                sequence = self._inbox.get(block=idle)
-                if sequence is not None:
-                    self.batch.waiting.append(sequence)
+                arrived = self._inbox.get(timeout=self._patience_s)
+                if isinstance(arrived, Sequence):
+                    self._add(arrived)
+                elif arrived is not None:
+                    self.batch.take(arrived)
         except Empty:
             if self._closed:
                 self.batch.refuse_waiting()
             return any(self.batch.load()) or not self._closed
+
+    @property
+    def _patience_s(self) -> float | None:
+        """How long to wait for something to arrive: for ever where nothing is here, not at all where work is."""
+        if self._closed or self.batch.has_work:
+            return 0
+        return LOOK_S if self.batch.waiting else None
+
+    def _add(self, sequence: Sequence) -> None:
+        self.batch.add(sequence)
+        with self._gate:
+            self._arriving -= 1
 
 
 def begun(number: int, request: EngineRequest, loaded: Loaded, settings: RowSettings) -> Sequence:
@@ -122,5 +149,15 @@ def begun(number: int, request: EngineRequest, loaded: Loaded, settings: RowSett
         max_new_tokens=min(decoding.max_new_tokens, settings.length - tokens),
         beam_width=min(decoding.beam_width, settings.rows),
     )
-    search = Greedy(decoding, loaded.eos_token_ids)
-    return Sequence(number, replace(request, decoding=decoding), Answering(), time.perf_counter(), search)
+    keys = tuple(picture_key(picture) for picture in request.pictures)
+    end = prefix_tokens(request.prompt)
+    return Sequence(
+        id=number,
+        request=replace(request, decoding=decoding),
+        future=Answering(),
+        arrived=time.perf_counter(),
+        search=Greedy(decoding, loaded.eos_token_ids),
+        keys=keys,
+        prefix=prefix_key(request.prompt, end, keys) if keys else b"",
+        prefix_tokens=end,
+    )

@@ -4,13 +4,19 @@ Launching the kernels of a 9B model one by one takes longer than running them. A
 pair of sizes; smaller steps are padded with rows that write where nobody reads.
 """
 
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from deployments.model.rows.cache import RowCache
-from deployments.model.rows.decode import Forward
+from deployments.model.rows.cache import RowCache, Segment
+from deployments.model.rows.decode import EagerForward, Fed
+
+logger = logging.getLogger("ray.serve")
+
+MANY = 200
+"""Graphs whose capture takes a minute, and more memory than some cards have to spare."""
 
 
 def row_sizes(rows: int) -> list[int]:
@@ -19,36 +25,51 @@ def row_sizes(rows: int) -> list[int]:
     return [*sizes, rows]
 
 
-@dataclass(frozen=True, slots=True)
-class _Captured:
-    graph: torch.cuda.CUDAGraph
-    fed: torch.Tensor
-    logits: torch.Tensor
-
-
 class GraphedForward:
-    """``forward`` replayed from graphs; a size that was not captured runs as it is."""
+    """``forward`` replayed from graphs. All of them read from one place and write their logits to one."""
 
-    def __init__(self, forward: Forward, cache: RowCache, bucket: int) -> None:
+    def __init__(self, forward: EagerForward, cache: RowCache, bucket: int, vocabulary: int) -> None:
         self._forward, self._cache, self._bucket = forward, cache, bucket
-        self._graphs: dict[tuple[int, int], _Captured] = {}
-        self._pool = torch.cuda.graph_pool_handle()
+        self._graphs: dict[tuple[int, int], torch.cuda.CUDAGraph] = {}
+        device = cache.kv.device
+        self._idle = np.zeros((4, cache.rows), np.int64)
+        self._idle[1], self._idle[2] = np.arange(cache.rows), cache.length
+        self._fed = torch.from_numpy(self._idle).to(device)
+        self._logits = torch.empty(cache.rows, vocabulary, dtype=torch.float32, device=device)
 
     def capture(self) -> None:
         """Capture every size, the largest first: the smaller ones then fit into its memory."""
-        for rows, seen in self._sizes():
-            self._graphs[rows, seen] = self._capture(rows, seen)
+        sizes = list(self._sizes())
+        if len(sizes) > MANY:
+            logger.warning(
+                "%d CUDA graphs are captured for %d rows of %d tokens: a larger args.model.rows.bucket makes fewer",
+                len(sizes), self._cache.rows, self._cache.length,
+            )  # fmt: skip
+        pool = torch.cuda.graph_pool_handle()
+        stream = torch.cuda.Stream(self._cache.kv.device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for rows, seen in sizes:
+                for _ in range(2):  # the first runs allocate and choose kernels: not inside a capture
+                    self._run(rows, seen)
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, pool=pool, stream=stream):
+                    self._run(rows, seen)
+                self._graphs[rows, seen] = graph
+        torch.cuda.current_stream().wait_stream(stream)
 
-    def __call__(self, fed: torch.Tensor, seen: int) -> torch.Tensor:
-        count = fed.shape[1]
-        rows = min(size for size in row_sizes(self._cache.rows) if size >= count)
-        captured = self._graphs.get((rows, seen))
-        if captured is None:
-            return self._forward(fed, seen)
-        captured.fed[:, :count].copy_(fed)
-        captured.fed[1, count:].fill_(self._cache.length)
-        captured.graph.replay()
-        return captured.logits[:count]
+    def __call__(self, fed: Fed) -> torch.Tensor:
+        most = int(fed.rows[-1]) + 1
+        rows = min(size for size in row_sizes(self._cache.rows) if size >= most)
+        seen = min(self._cache.length, -(-(int(fed.columns.max()) + 1) // self._bucket) * self._bucket)
+        packed = self._idle.copy()  # a row that does not run writes where nobody reads
+        packed[:, fed.rows] = fed.tokens, fed.rows, fed.columns, fed.positions
+        self._fed.copy_(torch.from_numpy(packed))
+        self._graphs[rows, seen].replay()
+        return self._logits[torch.from_numpy(fed.rows).to(self._logits.device)]
+
+    def _run(self, rows: int, seen: int) -> None:
+        self._logits[:rows] = self._forward.run(self._fed[:, :rows], [Segment(0, 0, rows, seen)])
 
     def _sizes(self) -> Iterator[tuple[int, int]]:
         length = self._cache.length
@@ -56,17 +77,3 @@ class GraphedForward:
         for seen in reversed(columns):
             for rows in reversed(row_sizes(self._cache.rows)):
                 yield rows, seen
-
-    def _capture(self, rows: int, seen: int) -> _Captured:
-        fed = torch.zeros(3, rows, dtype=torch.int64, device=self._cache.kv.device)
-        fed[1] = self._cache.length
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # the first runs allocate and choose kernels: not inside a capture
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(2):
-                self._forward(fed, seen)
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            logits = self._forward(fed, seen)
-        return _Captured(graph, fed, logits)

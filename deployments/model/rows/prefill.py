@@ -1,143 +1,96 @@
-"""From a prompt to KV in its request's rows: once per request, several together, and nothing twice for one picture."""
+"""From a prompt to KV in its request's rows, chunk by chunk, the chunks of several prompts in one forward."""
 
-from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Ordered
+from dataclasses import dataclass
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
-from deployments.contract import CELL, Pixels
-from deployments.model.family import Family
-from deployments.model.rows.cache import Prefill, RowCache
+from deployments.model.families.family import Family
+from deployments.model.rows.cache import Piece, PrefillAttention, RowCache
 from deployments.model.rows.decode import Proposals, propose
 from deployments.model.rows.sequence import Sequence
-from deployments.model.rows.store import TensorStore, picture_key, prefix_key, prefix_tokens
-
-ALIKE = 0.75
-"""Prompts go together when the shortest is at least this share of the longest: the rest of it would be padding."""
+from deployments.model.stores import TensorStore
 
 
+@dataclass(frozen=True, slots=True)
 class Prefiller:
-    """Runs prompts through the model: ``begin`` once for each, then ``run`` by chunks of at most ``chunk`` tokens."""
+    """``begin`` once for each request that has got its rows, then ``run`` until its prompt is in them.
 
-    def __init__(self, family: Family, cache: RowCache, features: TensorStore, prefixes: TensorStore, chunk: int):
-        self._family, self._cache, self._chunk = family, cache, chunk
-        self.features, self.prefixes = features, prefixes
+    ``prefixes`` keeps the KV of prompts up to the end of their last picture.
+    """
 
-    def begin(self, sequences: Ordered[Sequence]) -> None:
-        """Make newly admitted sequences ready to run: what is known of them restored, the rest embedded."""
-        new: dict[bytes, Pixels] = {}
-        keys: dict[int, list[bytes]] = {}
-        for sequence in sequences:
-            keys[sequence.id] = [picture_key(picture) for picture in sequence.request.pictures]
-            if not self._restore(sequence, keys[sequence.id]):
-                new |= dict(zip(keys[sequence.id], sequence.request.pictures, strict=True))
-        features = self._seen(new)
-        for sequence in sequences:
-            prompt, shown = sequence.request.prompt, [] if sequence.begin else keys[sequence.id]
-            sequence.positions, sequence.delta = self._family.positions(prompt, sequence.request.pictures)
-            input_ids = prompt.input_ids[:, sequence.begin :].to(self._cache.kv.device)
-            sequence.embeddings = self._family.embed(input_ids, [features[key] for key in shown])[0]
+    family: Family
+    cache: RowCache
+    prefixes: TensorStore
 
-    def _restore(self, sequence: Sequence, keys: Ordered[bytes]) -> bool:
-        """Give a sequence the KV of its prompt up to the end of its last picture, if that is known."""
-        if not keys:
-            return False
-        tokens = prefix_tokens(sequence.request.prompt)
-        sequence.prefix = prefix_key(sequence.request.prompt, tokens, keys)
-        known = self.prefixes.get(sequence.prefix)
+    def begin(self, sequence: Sequence) -> None:
+        """What is known of its prompt is restored, the rest embedded."""
+        prompt, pictures = sequence.request.prompt, sequence.request.pictures
+        known = self.prefixes.get(sequence.prefix) if sequence.prefix else None
+        begin = 0 if known is None else sequence.prefix_tokens
+        positions, delta = self.family.positions(prompt, pictures)
+        input_ids = prompt.input_ids[0, begin:].to(self.cache.kv.device)
+        shown = [] if begin else [sequence.features[key] for key in sequence.keys]
+        embeddings = self.family.embed(input_ids, shown)
         if known is not None:
-            self._cache.restore(sequence.rows[0], known)
-            sequence.length = sequence.begin = tokens
-        return known is not None
+            self.cache.restore(sequence.rows[0], known)
+        sequence.begin = sequence.length = begin
+        sequence.positions, sequence.delta, sequence.embeddings = positions, delta, embeddings
 
-    def groups(self, sequences: Ordered[Sequence]) -> list[list[Sequence]]:
-        """Sequences whose next chunks are alike enough to go through the model together."""
-        groups: list[list[Sequence]] = []
-        for sequence in sorted(sequences, key=lambda sequence: (sequence.length > 0, self._next_chunk(sequence))):
-            if groups and self._are_alike(groups[-1][0], sequence):
-                groups[-1].append(sequence)
-            else:
-                groups.append([sequence])
-        return groups
+    def run(self, group: Ordered[Sequence], room: int) -> Proposals:
+        """The next chunks of these, ``room`` tokens in all; proposals for those whose prompt is then complete.
 
-    def _are_alike(self, shortest: Sequence, longest: Sequence) -> bool:
-        both_fresh_or_neither = (shortest.length > 0) == (longest.length > 0)
-        return both_fresh_or_neither and self._next_chunk(shortest) >= ALIKE * self._next_chunk(longest)
-
-    def _next_chunk(self, sequence: Sequence) -> int:
-        return min(self._chunk, sequence.request.prompt.tokens - sequence.length)
-
-    def run(self, group: Ordered[Sequence]) -> Proposals:
-        """One chunk of each of these; proposals for those whose prompt is then complete."""
-        device, counts = self._cache.kv.device, [self._next_chunk(sequence) for sequence in group]
-        embeddings, positions, columns = [], [], []
-        for sequence, count in zip(group, counts, strict=True):
+        First come, first served: whoever finds no room left waits for the next step.
+        """
+        pieces = _pieces(group, room)
+        group = group[: len(pieces)]
+        device, embeddings, positions = self.cache.kv.device, [], []
+        for sequence, piece in zip(group, pieces, strict=True):
             assert sequence.embeddings is not None
             assert sequence.positions is not None
-            done, end = sequence.length - sequence.begin, sequence.length + count
-            embeddings.append(sequence.embeddings[done : done + count])
-            positions.append(sequence.positions[:, sequence.length : end].T)
-            columns.append(torch.arange(sequence.length, end))
-        fresh = all(sequence.length == 0 for sequence in group)
-        seen = 0 if fresh else max(sequence.length + count for sequence, count in zip(group, counts, strict=True))
-        where = pad_sequence(columns, batch_first=True, padding_value=self._cache.length).to(device)
-        window = Prefill(torch.tensor([sequence.rows[0] for sequence in group], device=device), where, seen)
-        # Padding stands behind every real token, so causality alone hides it from them.
-        mask = None if fresh else (torch.arange(seen, device=device) <= where[..., None])[:, None]
-        with self._cache.writing(window) as cache:
-            hidden = self._family.hidden(
-                pad_sequence(embeddings, batch_first=True),
-                pad_sequence(positions, batch_first=True).to(device).permute(2, 0, 1),
-                mask,
-                cache,
-            )
-        return self._advance(group, counts, hidden)
+            begin, end = piece.begin, piece.begin + piece.count
+            embeddings.append(sequence.embeddings[begin - sequence.begin : end - sequence.begin])
+            positions.append(sequence.positions[:, begin:end])
+        hidden = self.family.hidden(
+            torch.cat(embeddings), torch.cat(positions, 1).to(device), PrefillAttention(self.cache, pieces)
+        )
+        return self._advanced(group, pieces, hidden)
 
-    def _advance(self, group: Ordered[Sequence], counts: Ordered[int], hidden: torch.Tensor) -> Proposals:
-        complete = [
-            place for place, (sequence, count) in enumerate(zip(group, counts, strict=True))
-            if sequence.length + count == sequence.request.prompt.tokens
-        ]  # fmt: skip
+    def _advanced(self, group: Ordered[Sequence], pieces: Ordered[Piece], hidden: torch.Tensor) -> Proposals:
+        """Nothing changes before all that can fail is done: a chunk can be run again."""
+        ended, ends, at = [], [], 0
+        for sequence, piece in zip(group, pieces, strict=True):
+            at += piece.count
+            if piece.begin + piece.count == sequence.request.prompt.tokens:
+                ended.append(sequence)
+                ends.append(at - 1)
         proposals: Proposals = {}
-        if complete:
-            last = hidden[complete, [counts[place] - 1 for place in complete]]
-            ended = [group[place] for place in complete]
-            proposals = propose(self._family.logits(last), ended, [[row] for row in range(len(ended))])
-        for sequence, count in zip(group, counts, strict=True):
-            sequence.length += count
-        for place in complete:
-            self._finish(group[place])
+        if ended:
+            proposals = propose(self.family.logits(hidden[ends]), ended, [[row] for row in range(len(ended))])
+        for sequence in ended:
+            self._share(sequence, proposals[sequence.id] != [])
+        for sequence, piece in zip(group, pieces, strict=True):
+            sequence.length = piece.begin + piece.count
+        for sequence in ended:
+            sequence.embeddings = sequence.positions = None
+            sequence.features = {}
         return proposals
 
-    def _finish(self, sequence: Sequence) -> None:
+    def _share(self, sequence: Sequence, is_sound: bool) -> None:
         """Every row of the request gets the prompt, and the store its beginning."""
-        self._cache.spread(sequence.rows[0], sequence.rows[1:], sequence.length)
-        if sequence.prefix and not sequence.begin:
-            tokens = prefix_tokens(sequence.request.prompt)
-            self.prefixes.put(sequence.prefix, self._cache.save(sequence.rows[0], tokens))
-        sequence.embeddings = sequence.positions = None
+        row, tokens = sequence.rows[0], sequence.prefix_tokens
+        self.cache.spread(row, sequence.rows[1:], sequence.request.prompt.tokens)
+        if sequence.prefix and not sequence.begin and is_sound and sequence.prefix not in self.prefixes:
+            self.prefixes.make_room(tokens * self.cache.kv[:, 0, :, 0].nbytes)
+            self.prefixes.put(sequence.prefix, self.cache.save(row, tokens))
 
-    def _seen(self, pictures: Mapping[bytes, Pixels]) -> dict[bytes, torch.Tensor]:
-        """Features by key, those of pictures not seen before computed together."""
-        known = {key: features for key in pictures if (features := self.features.get(key)) is not None}
-        new = {key: picture for key, picture in pictures.items() if key not in known}
-        for keys in self._affordable(new):
-            for key, features in zip(keys, self._family.features([new[key] for key in keys]), strict=True):
-                known[key] = features
-                self.features.put(key, features)
-        return known
 
-    def _affordable(self, pictures: Mapping[bytes, Pixels]) -> Iterator[list[bytes]]:
-        """Their keys in lots that the vision tower takes at once: no more tokens than a chunk, or one picture."""
-        lot: list[bytes] = []
-        room = self._chunk
-        for key, picture in pictures.items():
-            tokens = picture.shape[0] * picture.shape[1] // CELL**2
-            if lot and tokens > room:
-                yield lot
-                lot, room = [], self._chunk
-            lot.append(key)
-            room -= tokens
-        if lot:
-            yield lot
+def _pieces(group: Ordered[Sequence], room: int) -> list[Piece]:
+    pieces: list[Piece] = []
+    for sequence in group:
+        count = min(room, sequence.request.prompt.tokens - sequence.length)
+        if count < 1:
+            break
+        pieces.append(Piece(sequence.rows[0], sequence.length, count))
+        room -= count
+    return pieces

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A request without rows: how many it would like, and what its prefill costs."""
+    """A request without rows: how many it would like, what its prefill costs, and whether its pictures were seen."""
 
     id: int
     width: int
     tokens: int
     priority: int = 0
     collapsible: bool = True
+    ready: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +42,17 @@ def plan(free: int, waiting: Sequence[Waiting], running: Sequence[Running], pref
     """What to do in this step.
 
     A request gets all the rows it asks for if one is then left for each that waits behind it, else a single one. When
-    there is none, the beams that have been searched longest collapse. At most ``prefill_tokens`` of prompt are taken in
-    per step (but always one request), so that a long queue of prefills does not hold up the rows that run.
+    there is none, the beams that have been searched longest collapse. Who is not ready is passed over. At most
+    ``prefill_tokens`` of prompt are taken in per step (but always one request), so that a long queue of prefills does
+    not hold up the rows that run.
     """
     queue = sorted(waiting, key=lambda request: -request.priority)  # stable: first come, first served within it
     spare = sorted((r for r in running if r.width > 1 and r.collapsible), key=lambda r: -r.generated)
     collapse: list[int] = []
     admit: list[tuple[int, int]] = []
     for place, request in enumerate(queue):
+        if not request.ready:
+            continue
         if admit and request.tokens > prefill_tokens:
             break
         fewest = 1 if request.collapsible else request.width

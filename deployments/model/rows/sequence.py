@@ -12,10 +12,11 @@ from deployments.model.rows.beams import Beams, Greedy
 class Sequence:
     """``rows[i]`` holds beam ``i``; ``length`` tokens of each are in the cache.
 
-    ``delta`` turns a token's index into its rotary position. ``prefix`` is the key of the prompt up to its last picture
-    in the prefix store, and ``begin`` tokens came out of there; ``embeddings`` (tokens, hidden size) are those of the
-    rest of the prompt and ``positions`` (3, tokens) those of all of it, until it is prefilled. ``told`` of its
-    tokens have been passed on. ``admitted`` is when it got its rows; times are those of ``time.perf_counter``.
+    ``keys`` are those of its pictures, ``features`` what has been seen of them while it waits. ``delta`` turns an index
+    of a token into its rotary position. ``prefix`` is the key of the first ``prefix_tokens`` of the prompt, up to its
+    last picture, in the prefix store, and ``begin`` tokens came out of there; ``embeddings`` (tokens, hidden size) are
+    those of the rest of the prompt and ``positions`` (3, tokens) those of all of it, until it is prefilled. ``told`` of
+    its tokens have been passed on. ``admitted`` is when it got its rows; times are those of ``time.perf_counter``.
     """
 
     id: int
@@ -23,12 +24,20 @@ class Sequence:
     future: Answering
     arrived: float
     search: Greedy | Beams
+    keys: tuple[bytes, ...] = ()
+    prefix: bytes = b""
+    prefix_tokens: int = 0
+    features: dict[bytes, torch.Tensor] = field(default_factory=dict)
     rows: list[int] = field(default_factory=list)
     length: int = 0
     delta: int = 0
     begin: int = 0
-    prefix: bytes = b""
     embeddings: torch.Tensor | None = None
     positions: torch.Tensor | None = None
     admitted: float = 0.0
     told: int = 0
+
+    @property
+    def missing(self) -> int:
+        """Tokens of the prompt that are not in the rows yet."""
+        return self.request.prompt.tokens - self.length

@@ -32,18 +32,39 @@ def model(request, checkpoint):
     model.close()
 
 
+def text_of(model):
+    """Object and name of the function that computes the engine's language model."""
+    if model.settings.engine == "rows":
+        return model.engine.batch.prefiller.family, "hidden"
+    return model.loaded.model.model.language_model, "forward"
+
+
+def held_up(monkeypatch, part, name):
+    """Two events: set when the function is first called; to be set for it to go on."""
+    begun, go_on = threading.Event(), threading.Event()
+    real = getattr(part, name)
+
+    def held(*arguments, **more):
+        begun.set()
+        assert go_on.wait(timeout=60)
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(part, name, held)
+    return begun, go_on
+
+
 @pytest.fixture
 def failing(model, monkeypatch):
     """A function that has the language model raise whatever it is given, in every forward, until it is given None."""
-    language_model, fault = model.loaded.model.model.language_model, [None]
-    real = language_model.forward
+    part, name = text_of(model)
+    real, fault = getattr(part, name), [None]
 
     def forward(*arguments, **more):
         if fault[0] is not None:
             raise fault[0]
         return real(*arguments, **more)
 
-    monkeypatch.setattr(language_model, "forward", forward)
+    monkeypatch.setattr(part, name, forward)
 
     def fail_with(what):
         fault[0] = what
@@ -81,17 +102,8 @@ def test_a_device_that_fails_has_every_request_asked_elsewhere_and_fails_the_hea
 
 
 def test_requests_that_wait_while_the_device_fails_are_asked_elsewhere(model, failing, request_of, monkeypatch):
-    begun, go_on = threading.Event(), threading.Event()
-    visual = model.loaded.model.model.visual
-    real = visual.forward
-
-    def held(*arguments, **more):
-        begun.set()
-        assert go_on.wait(timeout=60)
-        return real(*arguments, **more)
-
-    monkeypatch.setattr(visual, "forward", held)
     failing(ASSERTED)
+    begun, go_on = held_up(monkeypatch, *text_of(model))
     first = model.engine.submit(request_of("1"))
     assert begun.wait(timeout=60)
     waiting = [model.engine.submit(request_of(str(number))) for number in range(2, 6)]
@@ -151,15 +163,7 @@ def test_a_device_that_fails_while_nobody_asks_fails_the_health_check(monkeypatc
 
 
 def test_a_closing_engine_has_what_waits_asked_elsewhere(model, request_of, monkeypatch):
-    begun, go_on = threading.Event(), threading.Event()
-    real = model.loaded.model.model.visual.forward
-
-    def held(*arguments, **more):
-        begun.set()
-        assert go_on.wait(timeout=60)
-        return real(*arguments, **more)
-
-    monkeypatch.setattr(model.loaded.model.model.visual, "forward", held)
+    begun, go_on = held_up(monkeypatch, *text_of(model))
     running = [model.engine.submit(request_of(str(number))) for number in range(16)]
     assert begun.wait(timeout=60)
     waiting = [model.engine.submit(request_of(str(number))) for number in range(16, 20)]

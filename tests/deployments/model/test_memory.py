@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from deployments.model import memory
-from deployments.model.family import KVShape, Widths
+from deployments.model.families.family import KVShape, Widths
 from deployments.model.memory import MIB, Misfit
 from deployments.model.settings import ModelSettings, RowSettings
 

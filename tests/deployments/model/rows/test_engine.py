@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from deployments.contract import Level
 from deployments.errors import DeadlineExceeded, Overloaded, QuestionTooLong, Unavailable
-from deployments.model.family import Glm
+from deployments.model.families.glm46v import Glm
 from deployments.model.health import MOST_FAILURES
 from deployments.model.rows import decode
 from deployments.model.rows.batch import Batch
 from deployments.model.rows.beams import token_ids
 from deployments.model.rows.engine import STUCK_AFTER_S, RowEngine, begun
+from deployments.model.rows.prefill import Prefiller
+from deployments.model.rows.sight import Seen
 from deployments.model.settings import RowSettings
 
 from .asking import picture, request_to
@@ -31,11 +33,16 @@ class Stepped:
 
     def __init__(self, loaded, settings, clock=time.time):
         self.loaded, self.settings, self.ids = loaded, settings, count()
-        self.batch = Batch(loaded, Glm(loaded.model, loaded.layout), settings, clock)
+        self.family = Glm(loaded.model, loaded.layout)
+        self.batch = Batch(loaded, self.family, settings, clock, self.look)
+
+    def look(self, key, picture):
+        """At once, where an engine has a thread for it."""
+        self.batch.take(Seen(key, self.family.features([picture])[0]))
 
     def submit(self, request):
         sequence = begun(next(self.ids), request, self.loaded, self.settings)
-        self.batch.waiting.append(sequence)
+        self.batch.add(sequence)
         return sequence.future
 
     def step(self, times=1):
@@ -62,7 +69,7 @@ def engine(loaded):
 
 
 def all_rows_are_free(engine):
-    return sorted(engine.batch.free) == list(range(SETTINGS.rows)) and engine.batch.load() == (0, 0)
+    return engine.batch.free == SETTINGS.rows and engine.batch.load() == (0, 0)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -114,7 +121,7 @@ def test_a_collapsed_search_goes_on_greedily_from_its_best_hypothesis(loaded, al
     prefix = token_ids(search.tips[0])
     assert len(prefix) == search.generated > 3
     stepped.batch.collapse(stepped.batch.decoding[0])
-    assert len(stepped.batch.free) == SETTINGS.rows - 1
+    assert stepped.batch.free == SETTINGS.rows - 1
     stepped.run()
     answer = future.result(timeout=60)
     assert answer.level == Level.FAST
@@ -158,7 +165,7 @@ def test_a_cancelled_request_gives_its_rows_back_at_the_next_step(loaded, alone,
     stepped.step(5)
     gone.cancel()
     stepped.step(2)
-    assert len(stepped.batch.free) == SETTINGS.rows - 1
+    assert stepped.batch.free == SETTINGS.rows - 1
     stepped.run()
     with pytest.raises(CancelledError):
         gone.result(timeout=60)
@@ -197,21 +204,21 @@ def test_one_that_cannot_be_prefilled_fails_alone(loaded, stepped):
     poisoned = stepped.submit(replace(question(loaded, 4), pictures=(picture(4, 28, 28),)))
     good.append(stepped.submit(question(loaded, 2)))
     stepped.run()
-    with pytest.raises(RuntimeError, match="must match"):
+    with pytest.raises(ValueError, match="must match"):
         poisoned.result(timeout=60)
     assert all(future.result(timeout=60).token_ids for future in good)
 
 
 def test_out_of_memory_the_request_is_tried_again_without_beams(loaded, engine, monkeypatch):
-    real, failures = engine.batch.prefiller.run, [2]
+    real, failures = Prefiller.run, [2]
 
-    def failing(group):
+    def failing(prefiller, group, room):
         if failures[0]:
             failures[0] -= 1
             raise torch.OutOfMemoryError("injected")
-        return real(group)
+        return real(prefiller, group, room)
 
-    monkeypatch.setattr(engine.batch.prefiller, "run", failing)
+    monkeypatch.setattr(Prefiller, "run", failing)
     answer = engine.submit(question(loaded, 1, beam_width=4)).result(timeout=60)
     assert answer.level == Level.FAST
     assert engine.batch.memory_errors == 2
@@ -220,10 +227,10 @@ def test_out_of_memory_the_request_is_tried_again_without_beams(loaded, engine, 
 
 
 def test_out_of_memory_for_good_it_is_refused_and_the_engine_lives(loaded, engine, monkeypatch):
-    def failing(forward, cache, running, bucket):
+    def failing(forward, running):
         if any(len(sequence.request.prompt.input_ids[0]) > 90 for sequence in running):
             raise torch.OutOfMemoryError("injected")
-        return real(forward, cache, running, bucket)
+        return real(forward, running)
 
     real = decode.step
     monkeypatch.setattr(decode, "step", failing)
@@ -263,7 +270,7 @@ def test_an_engine_that_fails_every_request_says_so(loaded, engine, monkeypatch)
     monkeypatch.setattr(decode, "step", failing)
     for _ in range(MOST_FAILURES):
         engine.check()
-        with pytest.raises(RuntimeError, match="must match"):
+        with pytest.raises(ValueError, match="must match"):
             engine.submit(question(loaded, 1)).result(timeout=60)
     with pytest.raises(RuntimeError, match="5 requests have failed"):
         engine.check()

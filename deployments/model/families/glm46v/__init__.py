@@ -1,0 +1,3 @@
+"""GLM-4.1V and GLM-4.6V (``glm4v``, ``glm46v`` of transformers)."""
+
+from deployments.model.families.glm46v.adapter import Glm as Glm

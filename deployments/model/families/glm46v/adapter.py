@@ -1,0 +1,88 @@
+"""``Glm4vForConditionalGeneration`` and ``Glm46VForConditionalGeneration`` as a family."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from deployments.contract import Pixels
+from deployments.model.families.family import Attention, KVShape, Widths
+from deployments.model.families.glm46v.text import TextModel
+from deployments.model.families.glm46v.vision import VisionTower
+from deployments.model.pixels import PatchLayout
+from deployments.model.prompt import Prompt
+
+
+class Glm:
+    """A loaded GLM, taken apart; its weights stay where they are."""
+
+    def __init__(self, model: PreTrainedModel, layout: PatchLayout) -> None:
+        # transformers is untyped here
+        self._model: Any = model
+        self._layout = layout
+        self._embedding = model.get_input_embeddings()
+        self._text = TextModel(self._model.model.language_model)
+        self._vision = VisionTower(self._model.model.visual, layout)
+
+    @property
+    def kv_shape(self) -> KVShape:
+        text = self._model.config.text_config
+        return KVShape(
+            layers=text.num_hidden_layers,
+            kv_heads=text.num_key_value_heads,
+            head_dim=text.hidden_size // text.num_attention_heads,
+        )
+
+    @property
+    def widths(self) -> Widths:
+        text, vision = self._model.config.text_config, self._model.config.vision_config
+        return Widths(
+            hidden=text.hidden_size,
+            intermediate=text.intermediate_size,
+            vocabulary=text.vocab_size,
+            vision_hidden=vision.hidden_size,
+            vision_intermediate=vision.out_hidden_size,  # transformers builds the blocks' MLP with this one
+            largest_weight=2 * text.intermediate_size * text.hidden_size,
+        )
+
+    def features(self, pictures: Sequence[Pixels]) -> list[torch.Tensor]:
+        return self._vision.features(pictures)
+
+    def embed(self, input_ids: torch.Tensor, features: Sequence[torch.Tensor]) -> torch.Tensor:
+        embeddings: torch.Tensor = self._embedding(input_ids)
+        if features:
+            pictured = (input_ids == self._model.config.image_token_id)[..., None]
+            embeddings = embeddings.masked_scatter(pictured, torch.cat(list(features)).to(embeddings.dtype))
+        return embeddings
+
+    def positions(self, prompt: Prompt, pictures: Sequence[Pixels]) -> tuple[torch.Tensor, int]:
+        """As ``get_rope_index``: a picture's tokens stand at its rows and columns, and take as many as the longer side.
+
+        Not the model's own rope_deltas: they are one state for all requests, overwritten by each.
+        """
+        cell, sizes = self._layout.cell, iter(pictures)
+        parts: list[np.ndarray] = []
+        begin = 0
+        for is_picture, run in groupby(prompt.mm_token_type_ids[0].tolist()):
+            count = len(list(run))
+            if is_picture:
+                height, width = (side // cell for side in next(sizes).shape[:2])
+                if height * width != count:
+                    raise ValueError(f"a picture of {height * width} visual tokens must match its prompt's {count}")
+                rows, columns = np.divmod(np.arange(height * width), width)
+                parts.append(begin + np.stack([np.zeros_like(rows), rows, columns]))
+                begin += max(height, width)
+            else:
+                parts.append(np.broadcast_to(begin + np.arange(count), (3, count)))
+                begin += count
+        return torch.from_numpy(np.concatenate(parts, 1)), begin - prompt.tokens
+
+    def hidden(self, embeddings: torch.Tensor, positions: torch.Tensor, attention: Attention) -> torch.Tensor:
+        return self._text.hidden(embeddings, positions, attention)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self._model.lm_head(hidden).float()
+        return scores
