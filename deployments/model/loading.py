@@ -21,6 +21,7 @@ from transformers import (
 from deployments.checkpoints import in_short
 from deployments.contract import CELL
 from deployments.model import quantizing, soundness
+from deployments.model.arithmetic import quickest_dtype
 from deployments.model.checkpoint import (
     CONFIG,
     GENERATION,
@@ -198,9 +199,9 @@ def resolve_device(wanted: Device) -> torch.device:
 
 
 def resolve_dtype(wanted: Dtype, device: torch.device) -> torch.dtype:
-    """bfloat16 on a GPU and float32 on the CPU unless told; never float16, in which the GLM text model overflows."""
+    """bfloat16 on a GPU, and the faster one on a CPU, unless told; never float16, in which the text model overflows."""
     if wanted == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        return torch.bfloat16 if device.type == "cuda" else quickest_dtype()
     return torch.bfloat16 if wanted == "bfloat16" else torch.float32
 
 

@@ -20,11 +20,20 @@ class RowSettings(BaseModel):
     length: int = Field(2048, ge=16, description="tokens of a row: prompt, pictures included, and answer")
     bucket: int = Field(64, ge=1, description="what the number of KV columns looked at is rounded up to")
     waiting: int = Field(256, ge=1, description="requests that may wait for rows; more are refused as overload")
-    prefill_tokens: int = Field(2048, ge=1, description="prompt tokens taken in per step, beside the running rows")
+    prefill_tokens: int = Field(2048, ge=1, description="tokens of a step: of running rows, and of pieces of prompts")
     collapse: bool = Field(True, description="whether beam searches give their rows up to those who wait")
     prefix_store_mb: int = Field(256, ge=0, description="KV of prompts up to their picture; 0: none is kept")
     cuda_graphs: bool = Field(True, description="replay decode steps from CUDA graphs, captured at start; GPU only")
     feature_store_mb: int = Field(64, ge=0, description="vision features of pictures; 0: none are kept")
+
+    @model_validator(mode="after")
+    def _a_step_holds_its_rows(self) -> Self:
+        if self.prefill_tokens <= self.rows:
+            raise ValueError(
+                f"prefill_tokens: {self.prefill_tokens} leaves no room for prompts beside rows: {self.rows}: "
+                "each running row takes one of them"
+            )
+        return self
 
 
 class ModelSettings(BaseModel):
@@ -40,7 +49,7 @@ class ModelSettings(BaseModel):
     revision: str | None = Field(None, description="commit or tag of a hub checkpoint")
     name: str = Field("tuwen-demo", pattern=r"\S", description="the model's name in answers and on /v1/models")
     device: Device = Field("auto", description="auto: a GPU if the cluster has one, else the CPU")
-    dtype: Dtype = Field("auto", description="auto: bfloat16 on a GPU, float32 on the CPU")
+    dtype: Dtype = Field("auto", description="auto: bfloat16 on a GPU, on a CPU the faster one, as measured at start")
     quantization: Quantization = "none"
     engine: Literal["reference", "rows"] = Field(
         "rows",
@@ -49,7 +58,7 @@ class ModelSettings(BaseModel):
     rows: RowSettings = RowSettings()
     gpu_fraction: float = Field(0.5, gt=0, le=1, description="share of one GPU that a replica's ticket takes")
     num_cpus: float = Field(0.2, ge=0, description="logical CPUs of a replica's ticket")
-    threads: int = Field(0, ge=0, description="torch threads on the CPU; 0: one a core")
+    threads: int = Field(0, ge=0, description="CPU threads, shared by decoding and vision tower; 0: one a core")
 
 
 class ModelKnobs(BaseModel):

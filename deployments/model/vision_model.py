@@ -41,7 +41,7 @@ def row_engine(loaded: Loaded, settings: ModelSettings, clock: Clock) -> RowEngi
     """Raises Misfit when its rows do not fit beside the weights."""
     family = Glm(loaded.model, loaded.layout)
     memory.check_fit(loaded, family, settings)
-    return RowEngine(loaded, settings.rows, clock, family)
+    return RowEngine(loaded, settings.rows, clock, family, settings.threads or None)
 
 
 ENGINES: dict[str, Callable[[Loaded, ModelSettings, Clock], Engine]] = {
@@ -74,8 +74,8 @@ class VisionModel:
 
         Raises CheckpointError.
         """
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
+        if settings.threads:  # the row engine shares them out to its own: one more team would slow those down
+            torch.set_num_threads(1 if settings.engine == "rows" else settings.threads)
         memory.cap(resolve_device(settings.device), settings.gpu_fraction)
         return cls(load(settings), settings, knobs)
 

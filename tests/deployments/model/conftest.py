@@ -8,7 +8,15 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import GenerationConfig, Glm46VConfig, Glm46VForConditionalGeneration, PreTrainedTokenizerFast
 from transformers.models.glm46v.image_processing_pil_glm46v import Glm46VImageProcessorPil
 
+from deployments.model import loading
 from deployments.model.vision_model import VisionModel
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch):
+    """``dtype: auto`` is float32 whatever is quickest here: answers are compared token for token."""
+    monkeypatch.setattr(loading, "quickest_dtype", lambda: torch.float32)
+
 
 SPECIAL = [
     "<|endoftext|>", "[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>", "<|system|>", "<|user|>", "<|assistant|>",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from deployments.model import quantizing
+from deployments.model import loading, quantizing
 from deployments.model.loading import load, resolve_device, resolve_dtype
 from deployments.model.settings import CheckpointError, ModelSettings
 from serve_app.cli import main
@@ -26,6 +26,12 @@ def test_the_banner_names_what_serves(vision_model):
     text = vision_model.banner()
     for part in ("M parameters", "dtype float32", "quantization none", "device cpu", "MB", "engine rows"):
         assert part in text
+
+
+def test_on_the_cpu_auto_is_the_quicker_type(monkeypatch):
+    monkeypatch.setattr(loading, "quickest_dtype", lambda: torch.bfloat16)
+    assert resolve_dtype("auto", torch.device("cpu")) == torch.bfloat16
+    assert resolve_dtype("float32", torch.device("cpu")) == torch.float32
 
 
 def test_auto_is_bfloat16_on_a_gpu_and_a_demanded_gpu_must_be_there():

@@ -101,7 +101,10 @@ def test_the_largest_picture_allowed_fits_the_memory_allowed(sandbox, mode, kind
 
 def wait_given(process):
     """Until a stopped process has been given a job that it does not take up, or has been ended for that."""
-    while not process.stdin.closed and not struct.unpack("i", fcntl.ioctl(process.stdin.fileno(), termios.FIONREAD, b"\0" * 4))[0]:
+    while (
+        not process.stdin.closed
+        and not struct.unpack("i", fcntl.ioctl(process.stdin.fileno(), termios.FIONREAD, b"\0" * 4))[0]
+    ):
         time.sleep(0.01)
 
 

@@ -4,20 +4,28 @@ Equal to transformers' ``Glm4vVisionModel`` on patches of its image processor, b
 picture fills both frames of a temporal patch, so the two slices of the patch convolution add up to one product.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch.nn.functional import gelu, grid_sample, linear, scaled_dot_product_attention
 
 from deployments.contract import Pixels
+from deployments.model.arithmetic import quickest
 from deployments.model.families.layers import Layer, fused, gated, norm
 from deployments.model.pixels import PatchLayout, patches
 from deployments.model.stores import TensorStore
 
 GRID_BYTES = 16 * 2**20
 """Of what only hangs on a picture's size; pictures of one service come in few sizes."""
+
+
+PATCHES = 512
+"""Of the picture that the attention is chosen by."""
+
+Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,7 @@ class VisionTower:
         self._merger, merger = visual.merger, visual.merger
         self._merge_mlp = gated(fused(merger.gate_proj, merger.up_proj), fused(merger.down_proj))
         self._grids = TensorStore(GRID_BYTES)
+        self._attend = self._quickest_attention()
 
     def features(self, pictures: Sequence[Pixels]) -> list[torch.Tensor]:
         """(visual tokens, hidden size of the text model) of each, every one in memory of its own."""
@@ -62,10 +71,24 @@ class VisionTower:
         merged = torch.split(self._merged(self._last(hidden)), [count // self._merge**2 for count in counts])
         return [part.clone() for part in merged] if len(merged) > 1 else list(merged)
 
+    def _quickest_attention(self) -> Attend:
+        """The fused kernel, which is made for long sequences; on some CPUs plain products take half of its time."""
+        weight = self._patch[0]
+        if weight.device.type != "cpu" or weight.dtype != torch.bfloat16:
+            return _fused_attention
+        one = torch.ones(1, self._heads, PATCHES, weight.shape[0] // self._heads, dtype=weight.dtype)
+        ways = {attend: partial(attend, one, one, one) for attend in (_fused_attention, _plain_attention)}
+        return quickest(ways)
+
     def _attended(self, turned: torch.Tensor, values: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
         """Every patch looks at those of its own picture; (patches, hidden size)."""
         parts = zip(torch.split(turned, list(counts)), torch.split(values, list(counts)), strict=True)
-        return _joined([_attention(both[:, 0], both[:, 1], own).flatten(1) for both, own in parts])
+        return _joined([self._attention(both[:, 0], both[:, 1], own) for both, own in parts])
+
+    def _attention(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """(patches, hidden size) of (patches, heads, head_dim)."""
+        found = self._attend(*(part.transpose(0, 1)[None] for part in (queries, keys, values)))
+        return found[0].transpose(0, 1).flatten(1)
 
     def _merged(self, hidden: torch.Tensor) -> torch.Tensor:
         down = linear(hidden.reshape(-1, self._down[0].shape[1]), *self._down)
@@ -114,10 +137,14 @@ def _block(block: Any) -> _Block:
     )
 
 
-def _attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """All (patches, heads, head_dim)."""
-    by_head = (queries.transpose(0, 1)[None], keys.transpose(0, 1)[None], values.transpose(0, 1)[None])
-    return scaled_dot_product_attention(*by_head)[0].transpose(0, 1)
+def _fused_attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """All (1, heads, patches, head_dim)."""
+    return scaled_dot_product_attention(queries, keys, values)
+
+
+def _plain_attention(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    scores = (queries * queries.shape[-1] ** -0.5).matmul(keys.transpose(-1, -2))
+    return torch.matmul(scores.softmax(-1), values)
 
 
 def _turned(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
