@@ -1,9 +1,12 @@
-"""LitServe with dynamic batches: one worker process, which prepares and generates."""
+"""LitServe with dynamic batches: one worker process, which prepares and generates.
+
+It reads forms where ``decode_request`` asks for a ``Request``.
+"""
 
 from pathlib import Path
-from typing import Any
 
 import litserve  # type: ignore[import-not-found]  # it lives in an environment of its own
+from fastapi import Request
 
 from benchmarks.peers.generating import BATCH, BATCH_WAIT_S, Generator, Inputs, options
 
@@ -19,7 +22,7 @@ class Answers(litserve.LitAPI):  # type: ignore[misc]
         checkpoint, dtype, threads = self.asked
         self.generator = Generator(checkpoint, dtype, threads)
 
-    def decode_request(self, request: Any) -> Inputs:
+    def decode_request(self, request: Request) -> Inputs:
         return self.generator.inputs(request["image"].file.read(), request["question"])
 
     def batch(self, inputs: list[Inputs]) -> list[Inputs]:

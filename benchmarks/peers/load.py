@@ -59,17 +59,20 @@ class Record:
 
 @dataclass(slots=True)
 class Window:
-    """The time in which replies count. ``look`` sees the service's processes."""
+    """The time in which replies count. ``look`` sees the service's processes.
+
+    Where questions end before counting begins, as they do when all are refused at once, all replies count.
+    """
 
     clients: int
     ramp_s: float
     seconds: float
     look: Callable[[], list[Seen]]
     clock: Callable[[], float] = time.perf_counter
-    came: int = 0
     created: float = 0.0
     began: float | None = None
     ended: float | None = None
+    early: list[Reply] = field(default_factory=list)
     counted: list[Reply] = field(default_factory=list)
     before: list[Seen] = field(default_factory=list)
     after: list[Seen] = field(default_factory=list)
@@ -79,12 +82,12 @@ class Window:
         self.created = self.clock()
 
     def take(self, reply: Reply) -> None:
-        self.came += 1
         now = self.clock()
         if self.ended is not None:
             return
         if self.began is None:
-            if now - self.created >= self.ramp_s and self.came >= self.clients:
+            self.early.append(reply)
+            if now - self.created >= self.ramp_s and len(self.early) >= self.clients:
                 self.began, self.before, self.own_cpu_s = now, self.look(), time.process_time()
             return
         self.counted.append(reply)
@@ -99,7 +102,7 @@ class Window:
 
     def record(self) -> Record:
         if self.began is None or self.ended is None:
-            return Record(0.0, [], {}, 0.0)
+            return Record(self.clock() - self.created, self.early, {}, 0.0)
         spent = cpu_s_by_role(self.before, self.after)
         return Record(self.ended - self.began, self.counted, spent, self.own_cpu_s)
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from benchmarks.peers.load import Load, Record, record_from
 from benchmarks.peers.questions import ROOT, Asked
-from benchmarks.peers.services import Running, Start, running
+from benchmarks.peers.services import NotStarted, Running, Start, running
 from benchmarks.process_costs import memory_mb_by_role, tree
 
 WARM_UP_CLIENTS = 4
@@ -43,12 +43,19 @@ def loaded(service: Running, questions: Sequence[Asked], clients: int, pace: Pac
     return record_from(json.loads(done.stdout))
 
 
+def demand_answers(record: Record) -> None:
+    """Raises NotStarted for a service that refuses everything, with its words."""
+    faults = [reply.fault for reply in record.replies if reply.fault]
+    if len(faults) == len(record.replies):
+        raise NotStarted(f"nothing is answered: {faults[:1]}")
+
+
 def session(
     name: str, start: Start, questions: Mapping[int, Sequence[Asked]], warm_up: Sequence[Asked], pace: Pace
 ) -> Session:
     """Start the service, warm it up, load it with each count of clients, and end it. Raises NotStarted."""
     with running(name, start) as service:
-        loaded(service, warm_up, WARM_UP_CLIENTS, Pace(0, len(warm_up) * 10))
+        demand_answers(loaded(service, warm_up, WARM_UP_CLIENTS, Pace(0, len(warm_up) * 10)))
         time.sleep(AT_REST_S)  # what at rest means
         memory_mb = memory_mb_by_role(tree(service.root))
         records = {clients: loaded(service, asked, clients, pace) for clients, asked in questions.items()}
