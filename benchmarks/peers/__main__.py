@@ -26,7 +26,7 @@ from benchmarks.peers.figures import Figures, figures, merged, middle
 from benchmarks.peers.measuring import Pace, Session, session
 from benchmarks.peers.questions import WARM_UP, draw_all, plan
 from benchmarks.peers.report import as_json, busy_clients, cost_table, counted, table
-from benchmarks.peers.services import DTYPES, SERVICES, adopt_orphans, start_of
+from benchmarks.peers.services import DTYPES, SERVICES, adopt_orphans, make_environments, start_of
 from demo.checkpoint import FOLDER as CHECKPOINT
 
 OURS_DTYPE = "as configured"
@@ -51,6 +51,8 @@ def measure(options: argparse.Namespace, say: Callable[[str], None]) -> dict[Sub
     pace = Pace(options.ramp, options.seconds)
     planned = plan(options.clients, options.ramp + options.seconds, options.rounds)
     numbers = [number for numbers in planned for part in numbers.values() for number in part]
+    say("making the peers' environments, or taking those made before")
+    make_environments(options.services, options.fresh)
     say(f"drawing {len(numbers)} pictures, or taking those drawn before")
     asked = draw_all([*WARM_UP, *numbers], options.threads)
     sessions: dict[Subject, list[Session]] = defaultdict(list)
@@ -59,7 +61,7 @@ def measure(options: argparse.Namespace, say: Callable[[str], None]) -> dict[Sub
         left_s = median(took) * (len(todo) - done) if took else 0
         say(f"round {turn + 1}, {service}, {dtype}" + (f"; about {left_s / 60:.0f} min left" if left_s else ""))
         began = time.monotonic()
-        start = start_of(service, dtype, options.threads, options.checkpoint, options.fresh and turn == 0)
+        start = start_of(service, dtype, options.threads, options.checkpoint)
         questions = {clients: [asked[number] for number in part] for clients, part in planned[turn].items()}
         one = session(f"{service}-{dtype.replace(' ', '-')}", start, questions, [asked[n] for n in WARM_UP], pace)
         sessions[service, dtype].append(one)

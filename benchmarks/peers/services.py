@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,13 +75,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_of(name: str, dtype: str, threads: int, checkpoint: Path, fresh: bool = False) -> Start:
+def make_environments(services: Iterable[str], fresh: bool) -> None:
+    """Of those of the services that are peers, where they are not there yet or ``fresh`` ones are asked for."""
+    for peer in {PEERS[name].module: PEERS[name] for name in services if name in PEERS}.values():
+        environment(peer.module, peer.requirements, fresh)
+
+
+def start_of(name: str, dtype: str, threads: int, checkpoint: Path) -> Start:
     """How the service of that name starts; ``dtype`` and ``threads`` are the peers': ours are as the config says."""
     port = free_port()
     if name in ours.LEVELS:
         return ours_with(ours.changed(ours.shipped(), port, ours.LEVELS[name]), name)
     peer = PEERS[name]
-    python = environment(peer.module, peer.requirements, fresh)
+    python = environment(peer.module, peer.requirements, fresh=False)
     arguments = _arguments(name, checkpoint, port, dtype, threads)
     variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads), "RAY_USAGE_STATS_ENABLED": "0"}
     variables.pop("RAY_ADDRESS", None)
