@@ -82,6 +82,13 @@ def tree(root: int, processes: Mapping[int, Seen] | None = None) -> list[Seen]:
     return found
 
 
+def busy_s(stat: str) -> float:
+    """CPU seconds that all processes of the machine have taken, from the text of ``/proc/stat``; what its host took
+    from it (steal) among them."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, stat.split("\n", 1)[0].split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / TICKS_PER_S
+
+
 def cpu_s_by_role(before: list[Seen], after: list[Seen]) -> dict[str, float]:
     """CPU seconds of each role between two looks at one tree, under the roles of the second."""
     known = {seen.key: seen.cpu_s for seen in before}

@@ -14,7 +14,6 @@ import argparse
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,12 +24,12 @@ from typing import Any
 
 from benchmarks.overhead.direct import Direct
 from benchmarks.peers import ours
-from benchmarks.peers.__main__ import interrupted
+from benchmarks.peers.__main__ import prepare_to_end
 from benchmarks.peers.figures import Figures, figures, merged
 from benchmarks.peers.load import Record
 from benchmarks.peers.measuring import Pace, session
 from benchmarks.peers.questions import ROOT, WARM_UP, Asked, draw_all
-from benchmarks.peers.services import adopt_orphans, free_port, ours_with
+from benchmarks.peers.services import free_port, ours_with
 
 INSTANT = "benchmarks.overhead.instant:build"
 FIRST = 500_000
@@ -145,8 +144,7 @@ def main() -> None:
     parser.add_argument("--level", choices=("fast", "full"), default="fast", help="of the service and the direct calls")
     parser.add_argument("--json", type=Path, metavar="OUT")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, interrupted)
-    adopt_orphans()
+    prepare_to_end()
     size = options.questions + MANY_QUESTIONS
     numbers = range(FIRST, FIRST + options.rounds * size)
     asked = draw_all([*WARM_UP, *numbers], os.cpu_count() or 1)

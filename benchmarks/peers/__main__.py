@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
+from subprocess import CalledProcessError
 from types import FrameType
 from typing import Any
 
@@ -24,9 +25,9 @@ from tokenizers import Tokenizer
 from benchmarks.peers import ours
 from benchmarks.peers.figures import Figures, figures, merged, middle
 from benchmarks.peers.measuring import Pace, Session, session
-from benchmarks.peers.questions import WARM_UP, draw_all, plan
-from benchmarks.peers.report import as_json, busy_clients, cost_table, counted, table
-from benchmarks.peers.services import DTYPES, SERVICES, adopt_orphans, make_environments, start_of
+from benchmarks.peers.questions import WARM_UP, Asked, draw_all, plan
+from benchmarks.peers.report import as_json, cost_table, counted, doubts, table
+from benchmarks.peers.services import DTYPES, SERVICES, NotStarted, adopt_orphans, make_environments, start_of
 from demo.checkpoint import FOLDER as CHECKPOINT
 
 OURS_DTYPE = "as configured"
@@ -47,8 +48,7 @@ def turns(rounds: int, every: Sequence[Subject]) -> Iterator[tuple[int, Subject]
 
 
 def measure(options: argparse.Namespace, say: Callable[[str], None]) -> dict[Subject, list[Session]]:
-    """A session of each subject in each round."""
-    pace = Pace(options.ramp, options.seconds)
+    """A session of each subject in each round; of those that could not be had there are fewer, or none."""
     planned = plan(options.clients, options.ramp + options.seconds, options.rounds)
     numbers = [number for numbers in planned for part in numbers.values() for number in part]
     say("making the peers' environments, or taking those made before")
@@ -57,17 +57,27 @@ def measure(options: argparse.Namespace, say: Callable[[str], None]) -> dict[Sub
     asked = draw_all([*WARM_UP, *numbers], options.threads)
     sessions: dict[Subject, list[Session]] = defaultdict(list)
     todo, took = list(turns(options.rounds, subjects(options.services, options.dtypes))), list[float]()
-    for done, (turn, (service, dtype)) in enumerate(todo):
+    for done, (turn, subject) in enumerate(todo):
         left_s = median(took) * (len(todo) - done) if took else 0
-        say(f"round {turn + 1}, {service}, {dtype}" + (f"; about {left_s / 60:.0f} min left" if left_s else ""))
+        say(f"round {turn + 1}, {', '.join(subject)}" + (f"; about {left_s / 60:.0f} min left" if left_s else ""))
         began = time.monotonic()
-        start = start_of(service, dtype, options.threads, options.checkpoint)
         questions = {clients: [asked[number] for number in part] for clients, part in planned[turn].items()}
-        one = session(f"{service}-{dtype.replace(' ', '-')}", start, questions, [asked[n] for n in WARM_UP], pace)
-        sessions[service, dtype].append(one)
+        try:
+            sessions[subject].append(one := one_session(subject, questions, [asked[n] for n in WARM_UP], options))
+        except (NotStarted, CalledProcessError) as fault:
+            say(f"  left out of this round: {fault}")
+            continue
         took.append(time.monotonic() - began)
         say("  " + ", ".join(f"{c}: {len(r.replies) / (r.seconds or 1):.1f}/s" for c, r in one.records.items()))
-    return sessions
+    return {subject: every for subject, every in sessions.items() if every}
+
+
+def one_session(
+    subject: Subject, questions: dict[int, list[Asked]], warm_up: list[Asked], options: argparse.Namespace
+) -> Session:
+    service, dtype = subject
+    start = start_of(service, dtype, options.threads, options.checkpoint)
+    return session("-".join(subject).replace(" ", "-"), start, questions, warm_up, Pace(options.ramp, options.seconds))
 
 
 def result(
@@ -111,7 +121,7 @@ def tables(best: dict[str, dict[int, Figures]], found: dict[str, Any], clients: 
         for name, memory in found["memory_mb"].items()
     ]
     resting = "\n".join(["| at rest | MB | ready after s |", "|---|---|---|", *rest])
-    return "\n\n".join([table(best), cost_table(mine or best, clients[-2:]), resting, *busy_clients(best)])
+    return "\n\n".join([table(best), cost_table(mine or best, clients[-2:]), resting, "\n".join(doubts(best))])
 
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -139,14 +149,21 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def interrupted(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def end_cleanly(number: int, _frame: FrameType | None) -> None:
+    """For signals: what is left on the way out ends its service."""
+    raise SystemExit(128 + number)
+
+
+def prepare_to_end() -> None:
+    """However this process ends, short of being killed, what it has started ends with it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end_cleanly)
+    adopt_orphans()
 
 
 def main() -> None:
     options = parsed()
-    signal.signal(signal.SIGTERM, interrupted)  # so that services are ended then too
-    adopt_orphans()
+    prepare_to_end()
     found, best = result(measure(options, lambda line: print(line, file=sys.stderr, flush=True)), options)
     print(tables(best, found, options.clients))
     if options.json:

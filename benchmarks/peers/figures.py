@@ -12,7 +12,9 @@ Figure = float | dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of one service at one count of clients. ``stages_ms`` are the medians of what ours says of its own times."""
+    """Of one service at one count of clients. ``stages_ms`` are the medians of what ours says of its own
+    times; ``client_cpu_share`` and ``others_cpu_share`` how much of one core the load client and the rest of the
+    machine took."""
 
     requests_per_s: float
     p50_ms: float
@@ -23,6 +25,7 @@ class Figures:
     cpu_ms_per_request: dict[str, float]
     stages_ms: dict[str, float]
     client_cpu_share: float
+    others_cpu_share: float
 
 
 NAMES = tuple(Figures.__dataclass_fields__)
@@ -54,6 +57,7 @@ def figures(record: Record, tokens_of: Callable[[str], int]) -> Figures:
         cpu_ms_per_request={role: cpu_s * 1e3 / count for role, cpu_s in record.cpu_s.items()} if count else {},
         stages_ms=_stages(answered),
         client_cpu_share=record.client_cpu_s / seconds,
+        others_cpu_share=record.others_cpu_s / seconds,
     )
 
 

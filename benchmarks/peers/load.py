@@ -17,9 +17,10 @@ import httpx
 
 from benchmarks.peers.dialects import DIALECTS
 from benchmarks.peers.questions import Asked
-from benchmarks.process_costs import Seen, cpu_s_by_role, tree
+from benchmarks.process_costs import PROC, Seen, busy_s, cpu_s_by_role, tree
 
 TIMEOUT_S = 180
+STAT = PROC / "stat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,13 @@ class Record:
     replies: list[Reply]
     cpu_s: dict[str, float]
     client_cpu_s: float
+    others_cpu_s: float
+    """What all other processes of the machine took meanwhile."""
 
 
 @dataclass(slots=True)
 class Window:
-    """The time in which replies count. ``look`` sees the service's processes.
+    """The time in which replies count. ``look`` sees the service's processes and how busy the machine has been.
 
     Where questions end before counting begins, as they do when all are refused at once, all replies count.
     """
@@ -67,16 +70,17 @@ class Window:
     clients: int
     ramp_s: float
     seconds: float
-    look: Callable[[], list[Seen]]
+    look: Callable[[], tuple[list[Seen], float]]
     clock: Callable[[], float] = time.perf_counter
     created: float = 0.0
     began: float | None = None
     ended: float | None = None
     early: list[Reply] = field(default_factory=list)
     counted: list[Reply] = field(default_factory=list)
-    before: list[Seen] = field(default_factory=list)
-    after: list[Seen] = field(default_factory=list)
+    spent: dict[str, float] = field(default_factory=dict)
+    busy_s: float = 0.0
     own_cpu_s: float = 0.0
+    seen: list[Seen] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.created = self.clock()
@@ -88,7 +92,8 @@ class Window:
         if self.began is None:
             self.early.append(reply)
             if now - self.created >= self.ramp_s and len(self.early) >= self.clients:
-                self.began, self.before, self.own_cpu_s = now, self.look(), time.process_time()
+                self.began, self.own_cpu_s = now, time.process_time()
+                self.seen, self.busy_s = self.look()
             return
         self.counted.append(reply)
         if now - self.began >= self.seconds:
@@ -97,14 +102,16 @@ class Window:
     def close(self) -> None:
         """With the last reply that counts, or when there is nothing more to ask."""
         if self.began is not None and self.ended is None:
-            self.ended, self.after = self.clock(), self.look()
+            self.ended = self.clock()
+            seen, busy_s = self.look()
+            self.spent, self.busy_s = cpu_s_by_role(self.seen, seen), busy_s - self.busy_s
             self.own_cpu_s = time.process_time() - self.own_cpu_s
 
     def record(self) -> Record:
         if self.began is None or self.ended is None:
-            return Record(self.clock() - self.created, self.early, {}, 0.0)
-        spent = cpu_s_by_role(self.before, self.after)
-        return Record(self.ended - self.began, self.counted, spent, self.own_cpu_s)
+            return Record(self.clock() - self.created, self.early, {}, 0.0, 0.0)
+        others = self.busy_s - sum(self.spent.values()) - self.own_cpu_s
+        return Record(self.ended - self.began, self.counted, self.spent, self.own_cpu_s, max(0.0, others))
 
 
 async def drive(clients: int, sending: Iterator[Callable[[], Awaitable[Reply]]], window: Window) -> None:
@@ -143,7 +150,7 @@ async def run(load: Load) -> Record:
                 return Reply(asked.expected, asked.kind, _ms_since(began), fault=repr(fault))
             return reply_of(asked, response, _ms_since(began), dialect.answer)
 
-        window = Window(load.clients, load.ramp_s, load.seconds, lambda: tree(load.root))
+        window = Window(load.clients, load.ramp_s, load.seconds, lambda: (tree(load.root), busy_s(STAT.read_text())))
         sending = ((lambda asked=asked, request=request: send(asked, request)) for asked, request in ready)
         await drive(load.clients, sending, window)
     return window.record()

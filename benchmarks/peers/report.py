@@ -1,5 +1,6 @@
 """The result of a run as JSON and as tables."""
 
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,9 @@ Measured = Mapping[str, Mapping[str, ByClients]]
 """Figures by service, type and count of clients; ours has one type, the config's."""
 
 TELLING_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16")
-CLIENT_BUSY = 0.5
-"""Of one core: from here on the load client may itself have been what held things up."""
+CLIENT, OTHERS = "the load client", "something else on this machine"
+DOUBTFUL = {CLIENT: 0.5, OTHERS: 0.15}
+"""Shares of one core from which on figures are in doubt."""
 
 
 def processor() -> dict[str, Any]:
@@ -51,7 +53,10 @@ def by_name(services: Mapping[str, ByClients]) -> dict[str, Any]:
 
 
 def _rounded(value: float | Mapping[str, float]) -> Any:
-    return {key: round(one, 3) for key, one in value.items()} if isinstance(value, Mapping) else round(value, 4)
+    """JSON has no word for what is not a number: null."""
+    if isinstance(value, Mapping):
+        return {key: _rounded(one) for key, one in value.items()}
+    return None if math.isnan(value) else round(value, 4)
 
 
 def as_json(measured: Measured, **run: Any) -> dict[str, Any]:
@@ -103,11 +108,17 @@ def cost_table(services: Mapping[str, ByClients], clients: Sequence[int]) -> str
     return "\n".join(lines)
 
 
-def busy_clients(services: Mapping[str, ByClients]) -> list[str]:
-    """Where the load client took so much of a core that the figures may be its own."""
-    return [
-        f"{service} at {count} clients: the load client itself took {figures.client_cpu_share:.0%} of a core"
+def doubts(services: Mapping[str, ByClients]) -> list[str]:
+    """Where the load client, or whatever else ran on the machine, took so much of a core that the figures may be its
+    own."""
+    shares = [
+        (what, f"{service} at {count} clients", share)
         for service, by_clients in services.items()
-        for count, figures in by_clients.items()
-        if figures.client_cpu_share > CLIENT_BUSY
+        for count, one in by_clients.items()
+        for what, share in ((CLIENT, one.client_cpu_share), (OTHERS, one.others_cpu_share))
+    ]
+    return [
+        f"In doubt: {where}, where {what} took {share:.0%} of a core."
+        for what, where, share in shares
+        if share > DOUBTFUL[what]
     ]

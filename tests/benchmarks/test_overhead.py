@@ -14,7 +14,7 @@ from deployments.model.settings import ModelSettings
 
 INSTANT = Figures(
     requests_per_s=90.0, p50_ms=20.0, p99_ms=30.0, tokens_per_s=0.0, right_share=0.0, errors=0,
-    cpu_ms_per_request={"proxy": 5.0, "ingress": 9.0}, stages_ms={}, client_cpu_share=0.1,
+    cpu_ms_per_request={"proxy": 5.0, "ingress": 9.0}, stages_ms={}, client_cpu_share=0.1, others_cpu_share=0.0,
 )  # fmt: skip
 
 

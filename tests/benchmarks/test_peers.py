@@ -20,14 +20,14 @@ from benchmarks.peers.figures import Figures, faster, figures, merged, middle, p
 from benchmarks.peers.load import Record, Reply, Window, drive, reply_of
 from benchmarks.peers.measuring import Session, demand_answers
 from benchmarks.peers.questions import WARM_UP, Asked, Mix, draw, plan
-from benchmarks.peers.report import busy_clients, cost_table, counted, table
+from benchmarks.peers.report import cost_table, counted, doubts, table
 from benchmarks.peers.services import DTYPES, PEERS, SERVICES, NotStarted, Start, running
 from benchmarks.process_costs import Seen, everyone
 from demo.families import FAMILIES
 
 FIGURES = Figures(
     requests_per_s=10.0, p50_ms=80.0, p99_ms=200.0, tokens_per_s=300.0, right_share=0.9, errors=0,
-    cpu_ms_per_request={"model": 80.0, "proxy": 5.0}, stages_ms={"generate": 60.0}, client_cpu_share=0.02,
+    cpu_ms_per_request={"model": 80.0, "proxy": 5.0}, stages_ms={"generate": 60.0}, client_cpu_share=0.02, others_cpu_share=0.05,
 )  # fmt: skip
 
 
@@ -73,10 +73,10 @@ def test_figures_of_a_record():
         Reply("ab", "field", 300.0, "abc", stages_ms={"generate": 60.0}),
         Reply("ab", "field", 1.0, fault="429 full"),
     ]
-    found = figures(Record(2.0, replies, {"model": 0.5, "proxy": 0.1}, 0.2), len)
+    found = figures(Record(2.0, replies, {"model": 0.5, "proxy": 0.1}, 0.2, 0.4), len)
     assert found == Figures(
         requests_per_s=1.0, p50_ms=200.0, p99_ms=pytest.approx(298.0), tokens_per_s=2.5, right_share=0.5, errors=1,
-        cpu_ms_per_request={"model": 250.0, "proxy": 50.0}, stages_ms={"generate": 50.0}, client_cpu_share=0.1,
+        cpu_ms_per_request={"model": 250.0, "proxy": 50.0}, stages_ms={"generate": 50.0}, client_cpu_share=0.1, others_cpu_share=0.2,
     )  # fmt: skip
 
 
@@ -114,7 +114,7 @@ def asked_in_turn(clock: Clock, count: int, sent: list[int]):
 
 
 def window(clock: Clock, clients: int, ramp_s: float, seconds: float) -> Window:
-    return Window(clients, ramp_s, seconds, lambda: [Seen((1, 1), 0, "model", clock.now / 2)], clock)
+    return Window(clients, ramp_s, seconds, lambda: ([Seen((1, 1), 0, "model", clock.now / 2)], clock.now), clock)
 
 
 def test_replies_count_after_the_ramp_and_for_the_given_time():
@@ -125,6 +125,7 @@ def test_replies_count_after_the_ramp_and_for_the_given_time():
     assert record.seconds == 10
     assert [reply.ms for reply in record.replies] == [*range(6, 16)]
     assert record.cpu_s == {"model": 5.0}
+    assert record.others_cpu_s == pytest.approx(5.0, abs=0.5)  # ten seconds busy, half of them not the model
     assert len(sent) <= 17
 
 
@@ -202,7 +203,7 @@ def test_every_subject_has_its_turn_in_each_round():
 
 def test_the_json_has_the_pinned_shape():
     options = parsed(["--clients", "16", "1", "--rounds", "1"])
-    record = Record(1.0, [Reply("a", "field", 5.0, "a")], {"model": 0.1}, 0.01)
+    record = Record(1.0, [Reply("a", "field", 5.0, "a")], {"model": 0.1}, 0.01, 0.0)
     sessions = {
         subject: [Session({1: record, 16: record}, {"model": 100.0}, 3.0)] for subject in subjects(SERVICES, DTYPES)
     }
@@ -222,12 +223,17 @@ def test_the_json_has_the_pinned_shape():
     assert "| ours_fast | 1.0 · 5 · 5 | 1.0 · 5 · 5 | 1 | 100.0% | 0 |" in table(best)
 
 
-def test_tables_show_processes_that_cost_most_first_and_name_a_client_that_was_busy():
+def test_tables_show_processes_that_cost_most_first_and_doubts_are_named():
     lines = cost_table({"ours_fast": {16: FIGURES}}, [16]).splitlines()
     assert lines[0] == "| CPU ms a request | ours_fast, 16 |"
     assert lines[2:] == ["| model | 80.0 |", "| proxy | 5.0 |", "| **sum** | 85.0 |"]
-    busy = {"ours_fast": {1: FIGURES, 64: replace(FIGURES, client_cpu_share=0.7)}}
-    assert busy_clients(busy) == ["ours_fast at 64 clients: the load client itself took 70% of a core"]
+    busy = {
+        "ours_fast": {1: FIGURES, 16: replace(FIGURES, others_cpu_share=1), 64: replace(FIGURES, client_cpu_share=0.7)}
+    }
+    assert doubts(busy) == [
+        "In doubt: ours_fast at 16 clients, where something else on this machine took 100% of a core.",
+        "In doubt: ours_fast at 64 clients, where the load client took 70% of a core.",
+    ]
 
 
 def test_an_environment_sees_our_packages_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

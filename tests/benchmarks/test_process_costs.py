@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks.process_costs import Seen, cpu_s_by_role, memory_mb_by_role, parsed, role_of, tree
+from benchmarks.process_costs import Seen, busy_s, cpu_s_by_role, memory_mb_by_role, parsed, role_of, tree
 
 REPLICA = "ray::ServeReplica:tuwen:"
 
@@ -60,6 +60,12 @@ def test_cpu_time_is_summed_by_role_and_counts_from_when_a_process_came():
         Seen((3, 50), 0, "model", 0.25),
     ]
     assert cpu_s_by_role(before, after) == {"model": 2.25, "proxy": 0.5}
+
+
+def test_the_machine_is_busy_with_all_but_idling():
+    ticks = os.sysconf("SC_CLK_TCK")
+    counts = [3, 1, 2, 500, 50, 0, 1, 1, 0, 0]
+    assert busy_s(f"cpu  {' '.join(str(count * ticks) for count in counts)}\ncpu0 1 2\n") == 8.0
 
 
 def test_a_real_child_is_found_with_its_memory():
