@@ -26,7 +26,7 @@ from benchmarks.peers import ours
 from benchmarks.peers.figures import Figures, figures, merged, middle
 from benchmarks.peers.measuring import Pace, Session, session
 from benchmarks.peers.questions import WARM_UP, Asked, draw_all, plan
-from benchmarks.peers.report import as_json, cost_table, counted, doubts, table
+from benchmarks.peers.report import as_json, cost_table, counted, doubts, sum_table, table
 from benchmarks.peers.services import DTYPES, SERVICES, NotStarted, adopt_orphans, make_environments, start_of
 from demo.checkpoint import FOLDER as CHECKPOINT
 
@@ -121,7 +121,9 @@ def tables(best: dict[str, dict[int, Figures]], found: dict[str, Any], clients: 
         for name, memory in found["memory_mb"].items()
     ]
     resting = "\n".join(["| at rest | MB | ready after s |", "|---|---|---|", *rest])
-    return "\n\n".join([table(best), cost_table(mine or best, clients[-2:]), resting, "\n".join(doubts(best))])
+    return "\n\n".join(
+        [table(best), sum_table(best), cost_table(mine or best, clients[-2:]), resting, "\n".join(doubts(best))]
+    )
 
 
 def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -76,7 +76,7 @@ def _faster(by_dtype: Mapping[str, ByClients]) -> dict[int, str]:
 def table(services: Mapping[str, ByClients]) -> str:
     """Requests a second, p50 and p99 of each service and count of clients; tokens and right answers at the most."""
     counts = sorted({clients for figures in services.values() for clients in figures})
-    head = "".join(f" {count} client{'s' if count > 1 else ''} |" for count in counts)
+    head = "".join(f" {_clients(count)} |" for count in counts)
     lines = [f"| requests/s · p50 ms · p99 ms |{head} tokens/s | right | errors |", "|---" * (len(counts) + 4) + "|"]
     for service, figures in services.items():
         cells = "".join(f" {_cell(figures[count])} |" if count in figures else " |" for count in counts)
@@ -106,6 +106,21 @@ def cost_table(services: Mapping[str, ByClients], clients: Sequence[int]) -> str
     lines += [f"| {role} |" + "".join(f" {cost.get(role, 0.0):.1f} |" for cost in costs) for role in roles]
     lines.append("| **sum** |" + "".join(f" {sum(cost.values()):.1f} |" for cost in costs))
     return "\n".join(lines)
+
+
+def sum_table(services: Mapping[str, ByClients]) -> str:
+    """CPU milliseconds of all processes a request takes: what other work on the machine disturbs least."""
+    counts = sorted({clients for figures in services.values() for clients in figures})
+    lines = ["| CPU ms a request, all processes |" + "".join(f" {_clients(count)} |" for count in counts)]
+    lines.append("|---" * (len(counts) + 1) + "|")
+    for service, figures in services.items():
+        sums = [sum(figures[count].cpu_ms_per_request.values()) if count in figures else math.nan for count in counts]
+        lines.append(f"| {service} |" + "".join(f" {spent:.0f} |" for spent in sums))
+    return "\n".join(lines)
+
+
+def _clients(count: int) -> str:
+    return f"{count} client{'s' if count > 1 else ''}"
 
 
 def doubts(services: Mapping[str, ByClients]) -> list[str]:

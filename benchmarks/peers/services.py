@@ -18,7 +18,7 @@ from benchmarks.peers import ours
 from benchmarks.peers.environments import FOLDER, environment
 from benchmarks.peers.questions import ROOT
 from benchmarks.process_costs import everyone, tree
-from serve_app.wait import wait
+from serve_app.wait import DeploymentFailed, KnobsRefused, NotReady, wait
 
 READY_S = 180.0
 END_S = 10.0
@@ -119,8 +119,11 @@ def _answers_health(url: str) -> bool:
 
 
 def _waits(url: str) -> bool:
-    """As ``python -m serve_app wait`` does, which raises with the reason where a deployment failed."""
-    wait(url, None, READY_S, sleep=lambda _: time.sleep(0.2))
+    """As ``python -m serve_app wait`` does. Raises NotStarted with the reason where a deployment failed."""
+    try:
+        wait(url, None, READY_S, sleep=lambda _: time.sleep(0.2))
+    except (DeploymentFailed, KnobsRefused, NotReady) as fault:
+        raise NotStarted(str(fault)) from fault
     return True
 
 

@@ -20,7 +20,7 @@ from benchmarks.peers.figures import Figures, faster, figures, merged, middle, p
 from benchmarks.peers.load import Record, Reply, Window, drive, reply_of
 from benchmarks.peers.measuring import Session, demand_answers
 from benchmarks.peers.questions import WARM_UP, Asked, Mix, draw, plan
-from benchmarks.peers.report import cost_table, counted, doubts, table
+from benchmarks.peers.report import cost_table, counted, doubts, sum_table, table
 from benchmarks.peers.services import DTYPES, PEERS, SERVICES, NotStarted, Start, running
 from benchmarks.process_costs import Seen, everyone
 from demo.families import FAMILIES
@@ -227,6 +227,7 @@ def test_tables_show_processes_that_cost_most_first_and_doubts_are_named():
     lines = cost_table({"ours_fast": {16: FIGURES}}, [16]).splitlines()
     assert lines[0] == "| CPU ms a request | ours_fast, 16 |"
     assert lines[2:] == ["| model | 80.0 |", "| proxy | 5.0 |", "| **sum** | 85.0 |"]
+    assert sum_table({"ours_fast": {1: FIGURES, 16: FIGURES}}).splitlines()[-1] == "| ours_fast | 85 | 85 |"
     busy = {
         "ours_fast": {1: FIGURES, 16: replace(FIGURES, others_cpu_share=1), 64: replace(FIGURES, client_cpu_share=0.7)}
     }
