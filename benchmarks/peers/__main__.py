@@ -28,6 +28,7 @@ from benchmarks.peers.measuring import Pace, Session, session
 from benchmarks.peers.questions import WARM_UP, Asked, draw_all, plan
 from benchmarks.peers.report import as_json, cost_table, counted, doubts, sum_table, table
 from benchmarks.peers.services import DTYPES, SERVICES, NotStarted, adopt_orphans, make_environments, start_of
+from benchmarks.quiet import wait_for_quiet
 from demo.checkpoint import FOLDER as CHECKPOINT
 
 OURS_DTYPE = "as configured"
@@ -60,6 +61,8 @@ def measure(options: argparse.Namespace, say: Callable[[str], None]) -> dict[Sub
     for done, (turn, subject) in enumerate(todo):
         left_s = median(took) * (len(todo) - done) if took else 0
         say(f"round {turn + 1}, {', '.join(subject)}" + (f"; about {left_s / 60:.0f} min left" if left_s else ""))
+        if not wait_for_quiet(options.wait_quiet):
+            say("  something else keeps this machine busy: measured all the same")
         began = time.monotonic()
         questions = {clients: [asked[number] for number in part] for clients, part in planned[turn].items()}
         try:
@@ -141,6 +144,8 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--threads", type=int, default=os.cpu_count(), help="torch threads of the peers (default: cores)"
     )
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="of the peers; ours is the config's")
+    parser.add_argument("--wait-quiet", type=float, default=0, metavar="SECONDS",
+                        help="before each service, wait so long at most until nothing else is running")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="one round of 4 seconds")
     parser.add_argument("--fresh", action="store_true", help="make the peers' environments anew")
     parser.add_argument("--json", type=Path, metavar="OUT")
