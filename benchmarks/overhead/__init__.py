@@ -1,0 +1,1 @@
+"""What the graph adds to the model: ``python -m benchmarks.overhead``."""

@@ -1,0 +1,1 @@
+"""The whole service beside what a user would take instead: ``python -m benchmarks.peers``."""
