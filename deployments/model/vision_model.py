@@ -164,7 +164,7 @@ class VisionModel:
         return self._room[1]
 
     def serving(self, knobs: ModelKnobs) -> str:
-        """A digest of what an answer hangs on but for picture, question and level: weights, prompt, search, its ends."""
+        """A digest of what an answer hangs on but for picture, question and level: weights, prompt, search, ends."""
         loaded, rows = self.loaded, self.settings.rows
         parts = [VERSION, self._weights, str(loaded.dtype), loaded.quantization, loaded.tokenizer.chat_template]
         parts += [str(loaded.layout), loaded.eos_token_ids, self.settings.engine, rows.rows, rows.length]

@@ -5,7 +5,6 @@ A store that is away, slow or damaged is a miss, never an error.
 
 import json
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,6 +13,7 @@ from typing import Any, Literal, Protocol
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from deployments.contract import FinishReason, Level, Turn, Usage
+from deployments.recent import Recent
 
 MAX_ANSWER_CHARS = 20_000
 """A longer answer is not kept: the bound on what an entry can take in any store."""
@@ -117,19 +117,25 @@ class AnswerCache(Protocol):
 
 
 class MemoryCache:
-    """The answers of this process, ``capacity`` at most, the least recently used out first, each for ``ttl_s``."""
+    """The answers of this process, so many and so many bytes at most, the least recently used out first.
+
+    Each is kept for ``ttl_s``.
+    """
 
     name = "memory"
 
-    def __init__(self, capacity: int, ttl_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._capacity, self._ttl_s, self._clock = capacity, ttl_s, clock
-        self._entries: OrderedDict[str, tuple[float, CachedAnswer]] = OrderedDict()
+    def __init__(
+        self,
+        capacity: int,
+        ttl_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        most_bytes: int = 64 * 2**20,
+    ) -> None:
+        self._ttl_s, self._clock = ttl_s, clock
+        self._entries: Recent[str, tuple[float, CachedAnswer]] = Recent(capacity, most_bytes)
 
     async def get(self, key: CacheKey) -> CachedAnswer | None:
-        answer = self._alive(key.digest)
-        if answer is not None:
-            self._entries.move_to_end(key.digest)
-        return answer
+        return self._alive(key.digest)
 
     async def put(self, key: CacheKey, answer: CachedAnswer) -> None:
         digest = key.digest
@@ -138,20 +144,22 @@ class MemoryCache:
             return
         if kept is not None and kept.level is Level.FULL and answer.level is Level.FAST:
             return
-        self._entries[digest] = self._clock() + self._ttl_s, answer
-        self._entries.move_to_end(digest)
-        while len(self._entries) > self._capacity:
-            self._entries.popitem(last=False)
+        self._entries.put(digest, (self._clock() + self._ttl_s, answer))
 
     def status(self) -> Literal["ok", "open"]:
         return "ok"
+
+    @property
+    def held_bytes(self) -> int:
+        """What all of it takes of memory."""
+        return self._entries.held_bytes
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def _alive(self, digest: str) -> CachedAnswer | None:
-        expires, answer = self._entries.get(digest, (0.0, None))
+        expires, answer = self._entries.get(digest) or (0.0, None)
         if answer is not None and self._clock() >= expires:
-            del self._entries[digest]
+            self._entries.drop(digest)
             return None
         return answer

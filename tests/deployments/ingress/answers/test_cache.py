@@ -177,3 +177,18 @@ def test_memory_keeps_no_overlong_answer() -> None:
 def test_memory_of_no_capacity_keeps_nothing() -> None:
     _put(cache := MemoryCache(0, ttl_s=60), FULL)
     assert _got(cache) is None
+
+
+def test_memory_is_bounded_by_what_answers_take_not_by_how_many_there_are() -> None:
+    cache = MemoryCache(10_000, ttl_s=60, most_bytes=2**20)
+    long = replace(FULL, text="字" * MAX_ANSWER_CHARS)
+    for number in range(200):
+        _put(cache, replace(long, text=f"{number}" + long.text[9:]), replace(KEY, question=str(number)))
+    assert cache.held_bytes <= 2**20
+    assert 15 < len(cache) < 27
+    assert _got(cache, replace(KEY, question="199")) is not None
+    assert _got(cache, replace(KEY, question="100")) is None
+    for number in range(3000):  # a short one takes less than a hundredth of it
+        _put(cache, replace(FULL, text=f"短{number}"), replace(KEY, question=f"short {number}"))
+    assert cache.held_bytes <= 2**20
+    assert len(cache) > 1000
