@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from deployments.contract import FinishReason, Level, Turn, Usage
+from deployments.contract import Box, FinishReason, Level, Turn, Usage
 from deployments.recent import Recent
 
 MAX_ANSWER_CHARS = 20_000
@@ -24,9 +24,9 @@ class CacheKey:
     """Everything that an answer hangs on; two requests with equal keys would be answered alike.
 
     ``tenant`` keeps one customer from learning by the time an answer takes what another has asked (CVE-2025-46570).
-    ``picture`` is a digest of the prepared pixels and of how they are prepared; ``serving`` one of prompt, model,
-    revision, quantization and decoding. ``masked``: personal numbers are masked in the answer. ``turns`` is what was
-    said before the question.
+    ``picture`` is a digest of the pixels and of how pictures are prepared, ``parts`` are the boxes in it that the model
+    was shown; ``serving`` is a digest of prompt, model, revision, quantization and decoding. ``masked``: personal
+    numbers are masked in the answer. ``turns`` is what was said before the question.
     """
 
     tenant: str
@@ -36,13 +36,14 @@ class CacheKey:
     max_new_tokens: int | None
     masked: bool
     turns: tuple[Turn, ...] = ()
+    parts: tuple[Box, ...] = ()
 
     @property
     def digest(self) -> str:
         """SHA-256 in hex over the fields as a JSON list, in which no two different keys read the same."""
-        fields: list[Any] = [self.tenant, self.picture, self.question, self.serving, self.max_new_tokens, self.masked]
-        if self.turns:
-            fields.append([[turn.role, turn.text] for turn in self.turns])
+        turns = [[turn.role, turn.text] for turn in self.turns]
+        asked = [self.question, self.max_new_tokens, self.masked, turns]
+        fields: list[Any] = [self.tenant, self.picture, self.parts, self.serving, asked]
         return sha256(json.dumps(fields, separators=(",", ":")).encode()).hexdigest()
 
 
