@@ -83,7 +83,8 @@ class Prepared:
     in the picture they belong: the overview first, then the tiles of a large picture in reading order; ``boxes`` are
     their (left, top, right, bottom) in pixels of the upright picture, whose (width, height) is ``size``. ``picture`` is
     a digest of its pixels: requests about one picture go to the replica that knows it, and answers are found again by
-    it. ``flags`` are the verdicts that did not block it.
+    it. ``flags`` are the verdicts that did not block it. ``full_boxes`` are those of level ``full`` where it would have
+    shown others, and empty where it would have shown just these.
     """
 
     tiles: Any
@@ -96,6 +97,7 @@ class Prepared:
     source_size: tuple[int, int]
     preprocess_ms: float
     flags: tuple[Verdict, ...] = ()
+    full_boxes: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from deployments.contract import PUBLIC, Answer, Box, Level, Prepared, Turn, Usage, Verdict
+from deployments.contract import PUBLIC, Box, Level, Prepared, Turn, Usage, Verdict
+from deployments.ingress.answers.answers import Given
 from deployments.ingress.records import Record, Timing
 from deployments.ingress.uploads import Upload
 
@@ -64,8 +65,7 @@ class Work:
     image: Upload | None = None
     fetch_s: float = 0.0
     prepared: Prepared | None = None
-    answer: Answer | None = None
-    cached: bool = False
+    given: Given | None = None
 
 
 def record_of(ask: Ask, reply: Reply, work: Work) -> Record:

@@ -50,7 +50,7 @@ class Ingress:
             RemotePreprocessor(preprocessor),
             RemoteModel(model),
             Fetcher(budget=self._downloads),
-            MemoryRecords(settings.records),
+            MemoryRecords(settings.records, settings.records_mb * 2**20),
             model_name,
             answer_cache(settings.cache),
             safety,
@@ -109,7 +109,9 @@ def answer_cache(settings: CacheSettings) -> AnswerCache | None:
         from deployments.ingress.answers.redis_cache import RedisCache  # the extra `redis` is needed for nothing else
 
         return RedisCache(os.path.expandvars(settings.url), settings.ttl_s, settings.timeout_s)
-    return MemoryCache(settings.entries, settings.ttl_s) if settings.entries else None
+    if not settings.entries:
+        return None
+    return MemoryCache(settings.entries, settings.ttl_s, most_bytes=settings.memory_mb * 2**20)
 
 
 class RemotePreprocessor:

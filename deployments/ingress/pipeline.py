@@ -6,17 +6,20 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 
-from deployments.contract import OVERVIEW, Level, Question
+from deployments.contract import Level, Prepared, Question
 from deployments.errors import (
     BodyTooLarge,
     DeadlineExceeded,
+    ImageError,
     ImageMissing,
     Overloaded,
+    SafetyUnavailable,
     TuwenError,
     Unavailable,
 )
 from deployments.ingress.answers.answers import Answers, Wanted
 from deployments.ingress.answers.cache import AnswerCache
+from deployments.ingress.answers.flight import Flights
 from deployments.ingress.asking import CANCELLED, HUNG_UP, Ask, Reply, Work, record_of
 from deployments.ingress.limits import Limits, limits
 from deployments.ingress.ports import Downloader, Model, Preprocessor
@@ -31,6 +34,9 @@ logger = logging.getLogger("ray.serve")
 
 ATTEMPTS = 2
 """A replica that dies takes its requests with it; each is tried once more, within its deadline."""
+
+OF_THE_PICTURE = (ImageError, SafetyUnavailable, Overloaded, Unavailable)
+"""Faults in preparing a picture that all who sent it share; a missed deadline is its request's own."""
 
 
 class Pipeline:
@@ -55,6 +61,7 @@ class Pipeline:
         self.watch, self.preprocessor_watch = ModelWatch(model, clock), PreprocessorWatch(preprocessor, clock)
         self._preprocessor, self._downloader, self._clock = preprocessor, downloader, clock
         self._answers = Answers(model, self.watch, cache)
+        self._preparing: Flights[tuple[str, str, Level, int | None], Prepared] = Flights(shared=OF_THE_PICTURE)
         self._memory, self._trimmer = ByteBudget(0), Trimmer()
 
     async def ask(self, ask: Ask) -> Reply:
@@ -119,13 +126,13 @@ class Pipeline:
             try:
                 async with self._time_left(deadline):
                     wanted = await self._prepared(ask, deadline, work)
-                    work.answer, work.cached = await self._answers.answer(wanted)
+                    work.given = await self._answers.answer(wanted)
                 return
             except Unavailable as fault:
                 self._try_again(ask, fault, attempt)
 
     async def _streamed(self, ask: Ask, deadline: float, work: Work) -> AsyncGenerator[str]:
-        """Texts until ``work`` has the answer. Once something has been said, nothing is tried again."""
+        """Texts until ``work`` has been given the answer. Once something has been said, nothing is tried again."""
         said = False
         async with self._time_left(deadline):
             await self._fetch(ask, work)
@@ -134,14 +141,14 @@ class Pipeline:
                 async with self._time_left(deadline):
                     wanted = await self._prepared(ask, deadline, work)
                 async with aclosing(self._answers.stream(wanted)) as items:
-                    while work.answer is None:
+                    while work.given is None:
                         async with self._time_left(deadline):
                             item = await anext(items)
                         if isinstance(item, str):
                             said = True
                             yield item
                         else:
-                            work.answer, work.cached = item
+                            work.given = item
                 return
             except Unavailable as fault:
                 self._try_again(ask, fault, ATTEMPTS if said else attempt)
@@ -159,13 +166,20 @@ class Pipeline:
         work.image = await asyncio.to_thread(Upload.of, data)
 
     async def _prepared(self, ask: Ask, deadline: float, work: Work) -> Wanted:
+        """What is wanted of the model; pictures that are alike byte for byte are prepared once, if at the same time."""
         assert work.image is not None, "it has been fetched"
-        self._memory.limit = self.knobs.picture_memory_mb * 2**20
-        async with self._memory.hold(work.image.size):
-            data, most_tokens = await work.image.read(), (await self.limits()).picture_tokens(ask.text, ask.turns)
-            work.prepared = await self._preprocessor.prepare(data, self.watch.level, deadline, most_tokens)
+        image, digest = work.image, await work.image.digest()
+        most_tokens = (await self.limits()).picture_tokens(ask.text, ask.turns)
+        level = self.watch.level  # one read: it is part of what is shared
+        alike = ask.tenant, digest, level, most_tokens
+        work.prepared, _ = await self._preparing.run(alike, lambda: self._prepare(image, level, deadline, most_tokens))
         question = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline, ask.turns)
         return Wanted(work.prepared, question, ask.tenant, self.knobs.mask_personal_numbers)
+
+    async def _prepare(self, image: Upload, level: Level, deadline: float, most_tokens: int | None) -> Prepared:
+        self._memory.limit = self.knobs.picture_memory_mb * 2**20
+        async with self._memory.hold(image.size):
+            return await self._preprocessor.prepare(await image.read(), level, deadline, most_tokens)
 
     @asynccontextmanager
     async def _time_left(self, deadline: float) -> AsyncGenerator[None]:
@@ -205,9 +219,10 @@ class Pipeline:
     def _timing(self, ask: Ask, work: Work) -> Timing:
         total = round((self._clock() - ask.arrived) * 1e3)
         preprocess = round(work.prepared.preprocess_ms) if work.prepared else 0
-        generate = round(work.answer.generate_ms) if work.answer else 0
+        generate = round(work.given.answer.generate_ms) if work.given else 0
         fetch = round(work.fetch_s * 1e3)
-        # A computation that another caller began earlier took longer than this one has waited for it.
+        # What another caller began earlier took longer than this one has waited for it.
+        preprocess = min(preprocess, max(0, total - fetch))
         generate = min(generate, max(0, total - fetch - preprocess))
         return Timing(fetch, preprocess, max(0, total - fetch - preprocess - generate), generate, total)
 
@@ -234,9 +249,9 @@ class Pipeline:
         )
 
     def _reply(self, ask: Ask, work: Work) -> Reply:
-        answer, prepared = work.answer, work.prepared
-        assert answer is not None, "whoever asks the model comes back with an answer"
-        assert prepared is not None, "and an answer needs a prepared picture"
+        assert work.given is not None, "whoever asks the model comes back with an answer"
+        assert work.prepared is not None, "and an answer needs a prepared picture"
+        answer, boxes, prepared = work.given.answer, work.given.boxes, work.prepared
         return Reply(
             request_id=ask.request_id,
             answer=answer.text,
@@ -245,14 +260,12 @@ class Pipeline:
             model=self.model_name,
             finish_reason=answer.finish_reason,
             usage=answer.usage,
-            tiles=len(prepared.sizes),
+            tiles=len(boxes),
             image_size=prepared.size,
-            tile_boxes=tuple(
-                box for place, box in zip(prepared.places, prepared.boxes, strict=True) if place != OVERVIEW
-            ),
+            tile_boxes=boxes[1:],  # the overview stands first
             flags=prepared.flags,
             gpu_memory_mb=answer.gpu_memory_mb,
-            cached=work.cached,
+            cached=work.given.cached,
         )
 
     def _holding(self, ask: Ask, knobs: IngressKnobs, wait_s: float, timing: Timing) -> Reply:

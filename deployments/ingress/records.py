@@ -1,10 +1,10 @@
 """What is remembered of each request, for ``/v1/requests/{id}``: how it went, never the picture nor the words."""
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Protocol
 
 from deployments.contract import Level, Usage, Verdict
+from deployments.recent import Recent
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +51,13 @@ class RecordStore(Protocol):
 
 
 class MemoryRecords:
-    """The newest ``capacity`` records of this process; the oldest makes room for the next."""
+    """The newest records of this process, so many and so many bytes at most; the oldest makes room for the next."""
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._records: OrderedDict[tuple[str, str], Record] = OrderedDict()
+    def __init__(self, capacity: int, most_bytes: int = 32 * 2**20) -> None:
+        self._records: Recent[tuple[str, str], Record] = Recent(capacity, most_bytes)
 
     async def put(self, record: Record) -> None:
-        key = record.tenant, record.request_id
-        self._records[key] = record
-        self._records.move_to_end(key)
-        while len(self._records) > self._capacity:
-            self._records.popitem(last=False)
+        self._records.put((record.tenant, record.request_id), record)
 
     async def get(self, tenant: str, request_id: str) -> Record | None:
-        return self._records.get((tenant, request_id))
+        return self._records.peek((tenant, request_id))

@@ -37,6 +37,7 @@ class CacheSettings(BaseModel):
 
     url: CacheUrl | None = Field(None, description="redis://host:6379/0, rediss:// or unix://; null: in this process")
     entries: int = Field(10_000, ge=0, description="answers kept in this process; 0 and no url: none are")
+    memory_mb: int = Field(64, ge=1, description="what they may take of its memory, the least recently used out first")
     ttl_s: float = Field(3600.0, gt=0)
     timeout_s: float = Field(0.05, gt=0, le=5, description="what Redis may take; slower is a miss")
 
@@ -48,6 +49,7 @@ class IngressSettings(BaseModel):
 
     samples: str | None = "./demo/samples"
     records: int = Field(10_000, ge=1, description="requests remembered for /v1/requests/{id}, newest first")
+    records_mb: int = Field(32, ge=1, description="what they may take of memory; beyond it the oldest are forgotten")
     cache: CacheSettings = CacheSettings()
 
 

@@ -4,10 +4,13 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from tempfile import SpooledTemporaryFile
 
 SPOOL_BYTES = 256 * 1024
 """A smaller picture stays in memory: a screenshot is not worth a file."""
+
+PIECE_BYTES = 1024 * 1024
 
 
 class Upload:
@@ -16,6 +19,7 @@ class Upload:
     def __init__(self, file: "SpooledTemporaryFile[bytes]") -> None:
         self._file = file
         self.size = file.seek(0, 2)
+        self._digest = ""
 
     @classmethod
     def of(cls, data: bytes) -> "Upload":
@@ -27,12 +31,25 @@ class Upload:
         """All of it; off the event loop where it comes from disk."""
         return await asyncio.to_thread(self._read) if self.size > SPOOL_BYTES else self._read()
 
+    async def digest(self) -> str:
+        """SHA-256 of it in hex, a piece in memory at a time; off the event loop where it comes from disk."""
+        if not self._digest:
+            self._digest = await asyncio.to_thread(self._hashed) if self.size > SPOOL_BYTES else self._hashed()
+        return self._digest
+
     def close(self) -> None:
         self._file.close()
 
     def _read(self) -> bytes:
         self._file.seek(0)
         return self._file.read()
+
+    def _hashed(self) -> str:
+        self._file.seek(0)
+        hashed = sha256()
+        while piece := self._file.read(PIECE_BYTES):
+            hashed.update(piece)
+        return hashed.hexdigest()
 
 
 class ByteBudget:

@@ -1,18 +1,117 @@
-"""Turn generated text into an answer: without reasoning, wrappers and leftovers of the chat template."""
+"""Turn generated text into an answer, whole or as it comes: without reasoning, wrappers, leftovers of the template."""
 
 import re
+from enum import Enum
 
-_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
-"""A reasoning block, also one that the token limit cut before its end."""
+THINK, END_OF_THOUGHT = "<think>", "</think>"
+_FIXED = (
+    THINK, END_OF_THOUGHT, "<answer>", "</answer>", "/nothink",
+    "[gMASK]", "[sMASK]", "[MASK]", "<sop>", "<eop>", "<unk>",
+)  # fmt: skip
+_MARKER = re.compile("|".join([*map(re.escape, _FIXED), r"<\|[a-z_]{1,32}\|>"]))
+"""What is no part of an answer. None holds another one, or begins as another one ends."""
+_SIGNS = "<[/"
+"""What markers begin with."""
+_BEGUN = re.compile(r"<\|?|<\|[a-z_]{1,32}\|?")
+LONGEST = 36
+"""Characters of the longest marker."""
 
-_WRAPPERS = re.compile(r"</?answer>|<\|begin_of_box\|>|<\|end_of_box\|>|</?think>|/nothink")
-_SPECIAL = re.compile(r"<\|[a-z_]+\|>|\[gMASK\]|\[sMASK\]|\[MASK\]|<sop>|<eop>|<unk>")
+
+class Begins(Enum):
+    """How a generated text begins, which the prompt before it says.
+
+    ``OPEN``: amid reasoning, where the template has opened the block. ``EITHER``: thinking is on, and the model may
+    reason first, with ``<think>`` or without it. ``ANSWER``: thinking is off.
+    """
+
+    ANSWER = "answer"
+    EITHER = "either"
+    OPEN = "open"
 
 
-def clean(text: str) -> str:
+def opens_reasoning(prompt: str) -> bool:
+    """Whether the prompt ends with the beginning of a reasoning block."""
+    return prompt.rstrip().endswith(THINK)
+
+
+def clean(text: str, begins: Begins = Begins.ANSWER) -> str:
     """The answer in ``text``; empty if there is none (all reasoning, or nothing but control tokens)."""
-    if "</think>" in text and "<think>" not in text:
-        text = text.split("</think>", 1)[1]  # the template itself opened the block
-    text = _THOUGHT.sub("", text)
-    text = _WRAPPERS.sub("", text)
-    return _SPECIAL.sub("", text).strip()
+    answer = AnswerText(begins)
+    return answer.push(text) + answer.finish()
+
+
+class AnswerText:
+    """The answer in a text that comes in pieces; what was told is never taken back.
+
+    Held back is what may still be the beginning of a marker, white space until something follows it, and, in a text
+    that begins with ``EITHER``, all of it until a marker says whether it was reasoning.
+    """
+
+    def __init__(self, begins: Begins = Begins.ANSWER) -> None:
+        self._state = begins
+        self._undecided = ""  # may be the beginning of a marker
+        self._held: list[str] = []  # may be reasoning
+        self._spaces: list[str] = []  # may be the text's end
+        self._begun = False
+
+    def push(self, text: str) -> str:
+        """What is certain now and was not before."""
+        text, place = self._undecided + text, 0
+        told: list[str] = []
+        for marker in _MARKER.finditer(text):
+            told.append(self._said(text[place : marker.start()]))
+            told.append(self._marked(marker[0]))
+            place = marker.end()
+        end = _decided(text, place)
+        self._undecided = text[end:]
+        told.append(self._said(text[place:end]))
+        return "".join(told)
+
+    def finish(self) -> str:
+        """The rest, now that nothing follows."""
+        rest = self._said(self._undecided) + self._released()
+        self._undecided, self._spaces = "", []
+        return rest
+
+    def _marked(self, marker: str) -> str:
+        """What becomes of the text so far when a marker follows."""
+        released = ""
+        if marker == THINK:
+            released, self._state = self._released(), Begins.OPEN
+        elif marker == END_OF_THOUGHT:
+            self._held, self._state = [], Begins.ANSWER
+        return released
+
+    def _released(self) -> str:
+        """What may have been reasoning and was not."""
+        if self._state is Begins.EITHER:
+            self._state = Begins.ANSWER
+        held, self._held = "".join(self._held), []
+        return self._trimmed(held)
+
+    def _said(self, text: str) -> str:
+        if self._state is Begins.EITHER:
+            self._held.append(text)
+        return self._trimmed(text) if self._state is Begins.ANSWER else ""
+
+    def _trimmed(self, text: str) -> str:
+        """Without white space at the answer's beginning and, for now, at its end."""
+        text = text if self._begun else text.lstrip()
+        body = text.rstrip()
+        if not body:
+            self._spaces.append(text)
+            return ""
+        spaces, self._spaces, self._begun = "".join(self._spaces), [text[len(body) :]], True
+        return spaces + body
+
+
+def _decided(text: str, start: int) -> int:
+    """From where on the text may be the beginning of a marker; no complete one stands after ``start``."""
+    for place in range(max(start, len(text) - LONGEST + 1), len(text)):
+        if text[place] in _SIGNS and _may_be_marker(text[place:]):
+            return place
+    return len(text)
+
+
+def _may_be_marker(begun: str) -> bool:
+    return bool(_BEGUN.fullmatch(begun)) or any(marker.startswith(begun) for marker in _FIXED)

@@ -9,11 +9,13 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from deployments.checkpoints import AGAIN, CheckpointError, check_folder, is_there, read_json, read_text, read_weights
+from deployments.model import generation
+from deployments.model.generation import GENERATION
 
 FAMILIES = ("glm4v", "glm46v")
 """Values of ``config.model_type`` that this package knows how to prompt and embed."""
 
-CONFIG, GENERATION, TEMPLATE = "config.json", "generation_config.json", "chat_template.jinja"
+CONFIG, TEMPLATE = "config.json", "chat_template.jinja"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 """How pictures are normalised and cut into patches: the one or the other, depending on who saved it."""
@@ -48,6 +50,8 @@ def inspect(checkpoint: str | Path) -> None:
     for name in OPTIONAL:
         if is_there(folder / name):
             read_json(folder / name)
+    if is_there(folder / GENERATION):
+        generation.check(read_json(folder / GENERATION), str(folder))
     if not any(is_there(folder / name) for name in PROCESSORS):
         raise CheckpointError(f"{folder / PROCESSORS[0]} is missing: {AGAIN}")
     _check_template(folder)

@@ -12,7 +12,6 @@ from ray.exceptions import ObjectLostError, OwnerDiedError
 from deployments.contract import Answer, Level, Load, ModelInfo, Pixels, Place, Prepared, Question
 from deployments.errors import EmptyAnswer, PixelsLost, TuwenError
 from deployments.knobs import LiveKnobs
-from deployments.model.answer_text import clean
 from deployments.model.settings import ModelKnobs, ModelSettings
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class Model:
             on_tokens=tell, knobs=knobs, turns=question.turns,
         )  # fmt: skip
         future.add_done_callback(lambda _: tell(None))
-        text = self._model.text_stream()
+        text = self._model.text_stream(knobs)
         try:
             while (ids := await arrived.get()) is not None:
                 if new := text.push(ids):
@@ -113,7 +112,7 @@ class Model:
             future.cancel()  # whoever listened has gone: the engine need not go on
 
     def _told(self, generation: "Generation", knobs: ModelKnobs) -> Answer:
-        text = clean(generation.text)
+        text = self._model.answer(generation, knobs)
         if not text:
             raise EmptyAnswer("the model produced no answer text: ask differently, or allow more max_new_tokens")
         running, waiting = self._model.engine.load()

@@ -4,10 +4,13 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from deployments.contract import FinishReason, Level, Pixels, Usage
 from deployments.model.prompt import Prompt
+
+EarlyStopping = bool | Literal["never"]
+"""When a beam search ends: as soon as it has enough answers, once better ones are unlikely, once there can be none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,7 @@ class Decoding:
     max_new_tokens: int
     beam_width: int = 1
     length_penalty: float = 1.0
-    early_stopping: bool = False
+    early_stopping: EarlyStopping = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Load a checkpoint: device, dtype and quantization from settings, and what came of it."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from transformers import (
     AutoImageProcessor,
     AutoModelForImageTextToText,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -20,11 +22,10 @@ from transformers import (
 
 from deployments.checkpoints import in_short
 from deployments.contract import CELL
-from deployments.model import quantizing, soundness
+from deployments.model import generation, quantizing, soundness
 from deployments.model.arithmetic import quickest_dtype
 from deployments.model.checkpoint import (
     CONFIG,
-    GENERATION,
     PROCESSORS,
     TEMPLATE,
     TOKENIZER,
@@ -34,14 +35,20 @@ from deployments.model.checkpoint import (
     local_folder,
 )
 from deployments.model.faults import is_device_fault, is_out_of_memory
+from deployments.model.generation import GENERATION
 from deployments.model.pixels import PatchLayout
 from deployments.model.prompt import IMAGE_TOKEN, PromptWriter
 from deployments.model.settings import CheckpointError, Device, Dtype, ModelSettings, Quantization
 
+logger = logging.getLogger("ray.serve")
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model ready to generate, in evaluation mode on its device, with all that is needed to talk to it."""
+    """A model ready to generate, in evaluation mode on its device, with all that is needed to talk to it.
+
+    ``published`` is the checkpoint's own generation config; the model's says where answers end, and no more.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -51,6 +58,7 @@ class Loaded:
     device: torch.device
     dtype: torch.dtype
     quantization: Quantization
+    published: GenerationConfig
 
     @property
     def parameters(self) -> int:
@@ -73,6 +81,7 @@ class Loaded:
         """Write all that ``load`` needs. With NF4 only before the first forward: that one repacks the weights."""
         for part in (self.model, self.tokenizer, self.processor):
             part.save_pretrained(folder)
+        self.published.to_json_file(folder / GENERATION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +108,8 @@ def load(settings: ModelSettings) -> Loaded:
     tokenizer, processor = _tokenizer(source), _processor(source)
     model = _model(source, config, settings.quantization, device, dtype)
     with reading(GENERATION, source.checkpoint):
-        eos_token_ids = _eos_token_ids(model)
+        eos_token_ids, published = _eos_token_ids(model), model.generation_config
+        model.generation_config = _ending(published, eos_token_ids, source.checkpoint)
     loaded = Loaded(
         model=model,
         tokenizer=tokenizer,
@@ -109,6 +119,7 @@ def load(settings: ModelSettings) -> Loaded:
         device=device,
         dtype=dtype,
         quantization=settings.quantization,
+        published=published,
     )
     with reading(f"{TEMPLATE} and {TOKENIZER}", source.checkpoint):
         _check_prompts(loaded)
@@ -247,6 +258,18 @@ def _eos_token_ids(model: PreTrainedModel) -> tuple[int, ...]:
     if not ids or not all(0 <= token < _vocabulary(model) for token in ids):
         raise CheckpointError(f"eos_token_id {eos} names no tokens of the model: no answer would ever end there")
     return ids
+
+
+def _ending(published: GenerationConfig, eos_token_ids: tuple[int, ...], checkpoint: str) -> GenerationConfig:
+    """What of a checkpoint's generation config is in force; the rest is told, or refused."""
+    fields = published.to_dict()
+    generation.check(fields, checkpoint)
+    if ignored := generation.not_in_force(fields):
+        logger.warning(
+            "checkpoint %s: not in force of its %s: %s; answers are decoded as the model's knobs say, with beams or "
+            "greedily", checkpoint, GENERATION, generation.told(ignored),
+        )  # fmt: skip
+    return GenerationConfig(eos_token_id=list(eos_token_ids), pad_token_id=eos_token_ids[0])
 
 
 def _vocabulary(model: PreTrainedModel) -> int:

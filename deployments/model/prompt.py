@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from deployments.contract import OVERVIEW, Place, Turn
 from deployments.errors import QuestionEmpty, RequestError
+from deployments.model.answer_text import Begins, opens_reasoning
 from deployments.model.settings import CheckpointError
 from deployments.texts import is_visible
 
@@ -93,6 +94,12 @@ class PromptWriter:
                 f"this model's chat template does not take these roles in this order: {fault}"
             ) from fault
         return text
+
+    def begins(self) -> Begins:
+        """How what is generated after its prompts begins."""
+        if opens_reasoning(self.render("1", 0)):
+            return Begins.OPEN
+        return Begins.EITHER if self.enable_thinking else Begins.ANSWER
 
     def check(self, question: str) -> None:
         """Raises QuestionEmpty where nothing to be seen is left of a question without its control tokens."""

@@ -4,22 +4,26 @@ import logging
 import threading
 import time
 from concurrent.futures import CancelledError, Future
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from types import MethodType
 from typing import Any
 
 import torch
-from transformers import GenerationMixin, StoppingCriteria, StoppingCriteriaList
+from transformers import GenerationConfig, GenerationMixin, StoppingCriteria, StoppingCriteriaList
 
 from deployments.contract import FinishReason, Level, Pixels, Usage
 from deployments.errors import DeadlineExceeded
-from deployments.model.engine import Answering, Clock, EngineRequest, Generation
+from deployments.model.engine import Answering, Clock, Decoding, EngineRequest, Generation
 from deployments.model.health import Health, ending
 from deployments.model.loading import Loaded
 from deployments.model.pixels import patchify
 from deployments.model.prompt import Prompt
 
 logger = logging.getLogger("ray.serve")
+
+CLOSING_S = 60.0
+"""For so long an engine that closes lets the request that runs go on."""
 
 _Job = tuple[EngineRequest, Answering, float]
 
@@ -44,7 +48,7 @@ class ReferenceEngine:
         loaded.model._expand_multimodal_outputs = MethodType(GenerationMixin._expand_multimodal_outputs, loaded.model)
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self.health = Health(loaded.device)
-        self._running = False
+        self._running: Answering | None = None
         self._gate = threading.Lock()  # nothing comes in once the engine has begun to end
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="reference-engine", daemon=True)
@@ -59,7 +63,7 @@ class ReferenceEngine:
         return future
 
     def load(self) -> tuple[int, int]:
-        return int(self._running), self._queue.qsize()
+        return int(self._running is not None), self._queue.qsize()
 
     def check(self) -> None:
         self.health.check()
@@ -67,11 +71,20 @@ class ReferenceEngine:
             raise RuntimeError("the engine's thread has died")
 
     def close(self) -> None:
-        """Finish the running request, refuse the waiting ones."""
+        """Refuse the waiting requests at once, finish the running one; Unavailable if that takes a minute."""
         with self._gate:
             self._closed = True
+            self._refuse_waiting()
             self._queue.put(None)
-        self._thread.join(timeout=60)
+        self._thread.join(timeout=CLOSING_S)
+        if self._thread.is_alive() and (running := self._running) is not None:
+            running.resolve(ending())
+            running.abandoned.set()
+
+    def _refuse_waiting(self) -> None:
+        with suppress(Empty):
+            while (job := self._queue.get_nowait()) is not None:
+                job[1].resolve(ending())
 
     def _work(self) -> None:
         while (job := self._queue.get()) is not None:
@@ -83,7 +96,7 @@ class ReferenceEngine:
     def _run(self, request: EngineRequest, future: Answering, arrived: float) -> None:
         if not future.set_running_or_notify_cancel():
             return
-        self._running = True
+        self._running = future
         try:
             if self._clock() >= request.deadline:
                 raise DeadlineExceeded("the request waited past its deadline: ask again, or allow it more time")
@@ -93,7 +106,7 @@ class ReferenceEngine:
         except BaseException as fault:
             future.resolve(self._failed(fault))
         finally:
-            self._running = False
+            self._running = None
 
     def _failed(self, fault: BaseException) -> BaseException:
         """What to tell whoever asked. After the device has failed nothing is begun any more."""
@@ -110,13 +123,7 @@ class ReferenceEngine:
         loaded, decoding, prompt = self._loaded, request.decoding, request.prompt
         output = loaded.model.generate(
             **inputs_of(loaded, prompt, request.pictures),
-            max_new_tokens=decoding.max_new_tokens,
-            do_sample=False,
-            num_beams=decoding.beam_width,
-            length_penalty=decoding.length_penalty if decoding.beam_width > 1 else None,
-            early_stopping=decoding.early_stopping if decoding.beam_width > 1 else None,
-            eos_token_id=list(loaded.eos_token_ids),
-            pad_token_id=loaded.eos_token_ids[0],
+            generation_config=searching(decoding, loaded.eos_token_ids),
             stopping_criteria=StoppingCriteriaList([_Stop(future, request.deadline, self._clock)]),
         )
         if future.abandoned.is_set():
@@ -147,6 +154,19 @@ def inputs_of(loaded: Loaded, prompt: Prompt, pictures: tuple[Pixels, ...]) -> d
         inputs["mm_token_type_ids"] = prompt.mm_token_type_ids.to(loaded.device)
         inputs["pixel_values"], inputs["image_grid_thw"] = patchify(pictures, loaded.layout, loaded.device)
     return inputs
+
+
+def searching(decoding: Decoding, eos_token_ids: tuple[int, ...]) -> GenerationConfig:
+    """The whole of what ``generate`` is to do: what a model's own config sets besides is nobody's wish here."""
+    beams = {"length_penalty": decoding.length_penalty, "early_stopping": decoding.early_stopping}
+    return GenerationConfig(
+        max_new_tokens=decoding.max_new_tokens,
+        do_sample=False,
+        num_beams=decoding.beam_width,
+        eos_token_id=list(eos_token_ids),
+        pad_token_id=eos_token_ids[0],
+        **(beams if decoding.beam_width > 1 else {}),
+    )
 
 
 def _until_end(token_ids: list[int], eos_token_ids: tuple[int, ...]) -> tuple[tuple[int, ...], FinishReason]:

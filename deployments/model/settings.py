@@ -69,7 +69,9 @@ class ModelKnobs(BaseModel):
     level: Literal["full", "fast"] = "full"
     beam_width: int = Field(4, ge=2, le=16)
     length_penalty: float = Field(1.0, ge=0, le=4)
-    early_stopping: bool = False
+    early_stopping: bool | Literal["never"] = Field(
+        False, description="end beam searches at enough answers (true), when better ones are unlikely, or never before"
+    )
     default_max_new_tokens: int = Field(256, ge=1)
     max_new_tokens: int = Field(1024, ge=1, description="the most that a request may ask for")
     system_prompt: str = ""

@@ -49,6 +49,9 @@ ENGINES: dict[str, Callable[[Loaded, ModelSettings, Clock], Engine]] = {
     "rows": lambda loaded, settings, clock: row_engine(loaded, settings, clock),
 }
 
+VERSION = 2
+"""Of how a question becomes an answer in this package: with a change here, answers of before no longer count."""
+
 ImageLike = str | Path | bytes | Image.Image | Pixels
 
 
@@ -104,9 +107,13 @@ class VisionModel:
         decoding = _decoding(knobs, max_new_tokens, beam_width)
         return self.engine.submit(EngineRequest(prompt, pictures, decoding, deadline, on_tokens=on_tokens))
 
-    def text_stream(self) -> TextStream:
-        """What makes text of the ids that ``on_tokens`` is told."""
-        return TextStream(partial(self.loaded.tokenizer.decode, skip_special_tokens=True))
+    def text_stream(self, knobs: ModelKnobs) -> TextStream:
+        """What makes text of the ids that ``on_tokens`` is told, of a request that was submitted with these knobs."""
+        return TextStream(partial(self.loaded.tokenizer.decode, skip_special_tokens=True), self._writer(knobs).begins())
+
+    def answer(self, generation: Generation, knobs: ModelKnobs) -> str:
+        """The answer in what was generated for a request with these knobs; empty if there is none."""
+        return clean(generation.text, self._writer(knobs).begins())
 
     def generate(
         self,
@@ -117,9 +124,10 @@ class VisionModel:
         preprocess: PreprocessKnobs | None = None,
     ) -> Generation:
         """Ask one question about one picture and wait; the answer is cleaned of template leftovers."""
-        tiles = prepared(image, preprocess or PreprocessKnobs())
-        generation = self.submit(tiles.pixels, text, max_new_tokens, beam_width, places=tiles.places).result()
-        return replace(generation, text=clean(generation.text))
+        tiles, knobs = prepared(image, preprocess or PreprocessKnobs()), self.knobs
+        asked = self.submit(tiles.pixels, text, max_new_tokens, beam_width, places=tiles.places, knobs=knobs)
+        generation = asked.result()
+        return replace(generation, text=self.answer(generation, knobs))
 
     def warm_up(self) -> None:
         """Answer once each way, so that the first caller does not pay for lazy initialisation.
@@ -156,9 +164,10 @@ class VisionModel:
         return self._room[1]
 
     def serving(self, knobs: ModelKnobs) -> str:
-        """A digest of what an answer hangs on but for picture, question and level: weights, prompt, search."""
-        template = self.loaded.tokenizer.chat_template
-        parts = [self._weights, str(self.loaded.dtype), self.loaded.quantization, template]
+        """A digest of what an answer hangs on but for picture, question and level: weights, prompt, search, ends."""
+        loaded, rows = self.loaded, self.settings.rows
+        parts = [VERSION, self._weights, str(loaded.dtype), loaded.quantization, loaded.tokenizer.chat_template]
+        parts += [str(loaded.layout), loaded.eos_token_ids, self.settings.engine, rows.rows, rows.length]
         parts.append(knobs.model_dump_json(exclude={"level"}))
         return sha256(json.dumps(parts).encode()).hexdigest()
 

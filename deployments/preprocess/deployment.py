@@ -72,6 +72,7 @@ class Preprocessor:
             source_size=tiles.source_size,
             preprocess_ms=(time.perf_counter() - began) * 1e3,
             flags=flags,
+            full_boxes=tiles.full_boxes,
         )
 
     def __del__(self) -> None:

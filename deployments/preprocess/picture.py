@@ -23,7 +23,8 @@ class Tiles:
     """The whole picture and, if it is large, its tiles in reading order; and what the file was.
 
     ``boxes`` are their left, top, right and bottom in pixels of the upright picture of ``size`` (width, height).
-    ``picture`` is a digest of every pixel, and of how the picture is shown at level ``full``.
+    ``picture`` is a digest of every pixel, and of how the picture is shown at level ``full``; ``full_boxes`` are the
+    boxes there, empty if they are these.
     """
 
     pixels: tuple[Pixels, ...]
@@ -33,6 +34,7 @@ class Tiles:
     size: tuple[int, int]
     source_format: Format
     source_size: tuple[int, int]
+    full_boxes: tuple[Box, ...] = ()
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
@@ -51,7 +53,8 @@ def prepare(data: bytes, knobs: PreprocessKnobs, level: Level = Level.FULL, most
         return max(part.scale for part in plan(width, height, budget))
 
     decoded = decode(data, knobs.formats, knobs.max_pixels, scale_of)
-    parts = shown(decoded, budget.at(level).within(most_tokens))
+    spare, whole = spare_factor(decoded.image, budget.longest_edge // 2), budget.within(most_tokens)
+    parts, full = (shown(decoded, spare, present) for present in (whole.at(level), whole))
     return Tiles(
         pixels=cut(decoded.image, parts, _factor(decoded.image.size, decoded.size)),
         places=tuple(part.place for part in parts),
@@ -60,15 +63,14 @@ def prepare(data: bytes, knobs: PreprocessKnobs, level: Level = Level.FULL, most
         size=decoded.size,
         source_format=decoded.source_format,
         source_size=decoded.source_size,
+        full_boxes=() if parts == full else tuple(part.box for part in full),
     )
 
 
-def shown(decoded: Decoded, budget: TileBudget) -> tuple[Part, ...]:
-    """The parts of the picture that the model sees; of one that is larger than its detail, those of a smaller one."""
-    parts = plan(*decoded.size, budget)
-    spare = spare_factor(decoded.image, budget.longest_edge // 2)
+def shown(decoded: Decoded, spare: int, budget: TileBudget) -> tuple[Part, ...]:
+    """The parts of the picture that the model sees; of one ``spare`` times too large, those of a smaller one."""
     if spare == 1:
-        return parts
+        return plan(*decoded.size, budget)
     width, height = (max(1, side // spare) for side in decoded.image.size)
     across, down = decoded.size[0] / width, decoded.size[1] / height
     return tuple(replace(part, box=_scaled(part.box, across, down)) for part in plan(width, height, budget))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from deployments import errors
-from deployments.contract import Pixels
+from deployments.contract import Box, Pixels
 from deployments.errors import TuwenError, Unavailable
 from deployments.preprocess.picture import Tiles
 from deployments.preprocess.settings import FORMATS
@@ -194,12 +194,17 @@ def _tiles(outcome: dict[str, Any], file: int) -> Tiles:
     return Tiles(
         pixels=tuple(pixels),
         places=tuple((int(row), int(column)) for row, column in outcome["places"]),
-        boxes=tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in outcome["boxes"]),
+        boxes=_boxes(outcome["boxes"]),
         picture=str(outcome["picture"]),
         size=_pair(outcome["size"]),
         source_format=outcome["source_format"],
         source_size=_pair(outcome["source_size"]),
+        full_boxes=_boxes(outcome["full_boxes"]),
     )
+
+
+def _boxes(value: Any) -> tuple[Box, ...]:
+    return tuple((int(left), int(top), int(right), int(bottom)) for left, top, right, bottom in value)
 
 
 def _read(file: int, at: int, height: int, width: int) -> Pixels:

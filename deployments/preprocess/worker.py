@@ -95,6 +95,7 @@ def _described(tiles: Tiles) -> dict[str, Any]:
         "size": tiles.size,
         "source_format": tiles.source_format,
         "source_size": tiles.source_size,
+        "full_boxes": tiles.full_boxes,
     }
 
 

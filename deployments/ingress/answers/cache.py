@@ -5,7 +5,6 @@ A store that is away, slow or damaged is a miss, never an error.
 
 import json
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,7 +12,8 @@ from typing import Any, Literal, Protocol
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from deployments.contract import FinishReason, Level, Turn, Usage
+from deployments.contract import Box, FinishReason, Level, Turn, Usage
+from deployments.recent import Recent
 
 MAX_ANSWER_CHARS = 20_000
 """A longer answer is not kept: the bound on what an entry can take in any store."""
@@ -24,9 +24,9 @@ class CacheKey:
     """Everything that an answer hangs on; two requests with equal keys would be answered alike.
 
     ``tenant`` keeps one customer from learning by the time an answer takes what another has asked (CVE-2025-46570).
-    ``picture`` is a digest of the prepared pixels and of how they are prepared; ``serving`` one of prompt, model,
-    revision, quantization and decoding. ``masked``: personal numbers are masked in the answer. ``turns`` is what was
-    said before the question.
+    ``picture`` is a digest of the pixels and of how pictures are prepared, ``parts`` are the boxes in it that the model
+    was shown; ``serving`` is a digest of prompt, model, revision, quantization and decoding. ``masked``: personal
+    numbers are masked in the answer. ``turns`` is what was said before the question.
     """
 
     tenant: str
@@ -36,13 +36,14 @@ class CacheKey:
     max_new_tokens: int | None
     masked: bool
     turns: tuple[Turn, ...] = ()
+    parts: tuple[Box, ...] = ()
 
     @property
     def digest(self) -> str:
         """SHA-256 in hex over the fields as a JSON list, in which no two different keys read the same."""
-        fields: list[Any] = [self.tenant, self.picture, self.question, self.serving, self.max_new_tokens, self.masked]
-        if self.turns:
-            fields.append([[turn.role, turn.text] for turn in self.turns])
+        turns = [[turn.role, turn.text] for turn in self.turns]
+        asked = [self.question, self.max_new_tokens, self.masked, turns]
+        fields: list[Any] = [self.tenant, self.picture, self.parts, self.serving, asked]
         return sha256(json.dumps(fields, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -117,19 +118,25 @@ class AnswerCache(Protocol):
 
 
 class MemoryCache:
-    """The answers of this process, ``capacity`` at most, the least recently used out first, each for ``ttl_s``."""
+    """The answers of this process, so many and so many bytes at most, the least recently used out first.
+
+    Each is kept for ``ttl_s``.
+    """
 
     name = "memory"
 
-    def __init__(self, capacity: int, ttl_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._capacity, self._ttl_s, self._clock = capacity, ttl_s, clock
-        self._entries: OrderedDict[str, tuple[float, CachedAnswer]] = OrderedDict()
+    def __init__(
+        self,
+        capacity: int,
+        ttl_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        most_bytes: int = 64 * 2**20,
+    ) -> None:
+        self._ttl_s, self._clock = ttl_s, clock
+        self._entries: Recent[str, tuple[float, CachedAnswer]] = Recent(capacity, most_bytes)
 
     async def get(self, key: CacheKey) -> CachedAnswer | None:
-        answer = self._alive(key.digest)
-        if answer is not None:
-            self._entries.move_to_end(key.digest)
-        return answer
+        return self._alive(key.digest)
 
     async def put(self, key: CacheKey, answer: CachedAnswer) -> None:
         digest = key.digest
@@ -138,20 +145,22 @@ class MemoryCache:
             return
         if kept is not None and kept.level is Level.FULL and answer.level is Level.FAST:
             return
-        self._entries[digest] = self._clock() + self._ttl_s, answer
-        self._entries.move_to_end(digest)
-        while len(self._entries) > self._capacity:
-            self._entries.popitem(last=False)
+        self._entries.put(digest, (self._clock() + self._ttl_s, answer))
 
     def status(self) -> Literal["ok", "open"]:
         return "ok"
+
+    @property
+    def held_bytes(self) -> int:
+        """What all of it takes of memory."""
+        return self._entries.held_bytes
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def _alive(self, digest: str) -> CachedAnswer | None:
-        expires, answer = self._entries.get(digest, (0.0, None))
+        expires, answer = self._entries.get(digest) or (0.0, None)
         if answer is not None and self._clock() >= expires:
-            del self._entries[digest]
+            self._entries.drop(digest)
             return None
         return answer

@@ -120,7 +120,16 @@ class Beams:
         return np.float32(score / np.float32(self.generated**self._decoding.length_penalty))
 
     def _is_settled(self) -> bool:
-        """Whether no running beam can still improve on the finished ones, as far as the heuristic can tell."""
+        """Whether no running beam can still improve on the finished ones, as far as ``early_stopping`` wants to know.
+
+        ``never`` takes a beam for as good as it would be at its longest, if length helps, without another token's cost.
+        """
         if len(self._finished) < self.width:
             return False
-        return self._decoding.early_stopping or bool(self._normalised(self.scores[0]) <= self._finished[-1][0])
+        decoding, length = self._decoding, self.generated
+        if decoding.early_stopping is True:
+            return True
+        if decoding.early_stopping == "never" and decoding.length_penalty > 0:
+            length = decoding.max_new_tokens
+        best = np.float32(self.scores[0] / np.float32(length**decoding.length_penalty))
+        return bool(best <= self._finished[-1][0])

@@ -1,7 +1,6 @@
 """The safety filter: asks every check about a picture, once, and does what the knobs say about the answers."""
 
 import logging
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from threading import Lock
 
@@ -9,6 +8,7 @@ from deployments.contract import Verdict
 from deployments.errors import ImageBlocked, SafetyUnavailable
 from deployments.preprocess.safety.check import SafetyCheck, Subject
 from deployments.preprocess.safety.settings import UNCHECKED, Action, SafetyKnobs
+from deployments.recent import Recent
 
 logger = logging.getLogger("ray.serve")
 
@@ -27,7 +27,7 @@ class SafetyFilter:
 
     def __init__(self, checks: Sequence[SafetyCheck]) -> None:
         self._checks = checks
-        self._known: OrderedDict[str, tuple[Verdict, ...]] = OrderedDict()
+        self._known: Recent[str, tuple[Verdict, ...]] = Recent(0, 0)  # as the knobs say, once one has been asked
         self._lock = Lock()
 
     def review(self, subject: Subject, knobs: SafetyKnobs) -> tuple[Verdict, ...]:
@@ -48,19 +48,14 @@ class SafetyFilter:
         # Two files may share a picture and differ for the blocklist, which knows files.
         key = f"{subject.picture} {subject.file_sha256}"
         with self._lock:
-            if key in self._known:
-                self._known.move_to_end(key)
-                return self._known[key]
+            self._known.bound(knobs.cached_verdicts, knobs.cached_verdicts_mb * 2**20)
+            if (known := self._known.get(key)) is not None:
+                return known
         verdicts = tuple(verdict for check in self._checks for verdict in _asked(check, subject, knobs))
         if all(verdict.label != UNCHECKED for verdict in verdicts):
             with self._lock:
-                self._remember(key, verdicts, knobs.cached_verdicts)
+                self._known.put(key, verdicts)
         return verdicts
-
-    def _remember(self, key: str, verdicts: tuple[Verdict, ...], most: int) -> None:
-        self._known[key] = verdicts
-        while len(self._known) > most:
-            self._known.popitem(last=False)
 
 
 def _asked(check: SafetyCheck, subject: Subject, knobs: SafetyKnobs) -> Iterable[Verdict]:

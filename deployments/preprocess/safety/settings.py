@@ -71,3 +71,4 @@ class SafetyKnobs(BaseModel):
         "closed", description="of a check: open takes the picture, flagged `unchecked`; closed refuses it"
     )
     cached_verdicts: int = Field(10_000, ge=0, description="pictures whose verdicts are remembered")
+    cached_verdicts_mb: int = Field(16, ge=0, description="what they may take of memory")

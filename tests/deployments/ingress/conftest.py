@@ -31,19 +31,24 @@ INFO = ModelInfo("tuwen-test", "cpu", "float32", "none", 1, "reference", Level.F
 
 @dataclass
 class FakePreprocessor:
-    """Accepts everything, or raises what ``faults`` holds, first one first."""
+    """Accepts everything, or raises what ``faults`` holds, first one first. Below ``full`` it shows ``below``."""
 
     faults: list[Exception] = field(default_factory=list)
     calls: int = 0
     levels: list[Level] = field(default_factory=list)
     prepared: Prepared = PREPARED
+    below: Prepared = PREPARED
+    before: Callable[[], object] | None = None
 
     async def prepare(self, data: bytes, level: Level, deadline: float, most_tokens: int | None) -> Prepared:
         self.calls += 1
         self.levels.append(level)
+        if self.before is not None:
+            await self.before()  # type: ignore[misc]
         if self.faults:
             raise self.faults.pop(0)
-        return replace(self.prepared, picture=sha256(data).hexdigest())
+        shown = self.prepared if level is Level.FULL else self.below
+        return replace(shown, picture=sha256(data).hexdigest())
 
     async def info(self) -> PreprocessInfo:
         return PreprocessInfo(("JPEG", "PNG"), 1_000_000, 324, 5)

@@ -46,3 +46,12 @@ def test_a_record_that_is_written_again_is_new():
     store = remembered(2, first, second, replace(first, status=500), third)
     assert got(store, "alice", "0").status == 500
     assert got(store, "alice", "1") is None
+
+
+def test_records_take_no_more_memory_than_they_may():
+    store = MemoryRecords(10_000, most_bytes=20_000)
+    for number in range(100):
+        asyncio.run(store.put(replace(RECORD, request_id=f"{number} {'x' * 120}")))
+    kept = [number for number in range(100) if got(store, "alice", f"{number} {'x' * 120}")]
+    assert 10 < len(kept) < 50
+    assert kept == list(range(100 - len(kept), 100))

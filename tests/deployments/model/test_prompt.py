@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from demo.checkpoint import build_tokenizer as demo_tokenizer
 from deployments.contract import OVERVIEW, Turn
 from deployments.errors import QuestionEmpty, RequestError
+from deployments.model.answer_text import Begins
 from deployments.model.prompt import PromptWriter
 from deployments.model.settings import CheckpointError
 
@@ -42,6 +43,16 @@ def test_the_prompt_s_tokens_are_pinned():
 def test_the_system_prompt_comes_first_and_thinking_can_be_left_on():
     text = PromptWriter(TOKENIZER, IMAGE, "简短", enable_thinking=True).render("？", 1)
     assert text == "[gMASK]<sop><|system|>\n简短<|user|>\n<|begin_of_image|><|image|><|end_of_image|>？<|assistant|>\n"
+
+
+@pytest.mark.parametrize(
+    ("end", "thinking", "begins"),
+    [("", False, Begins.ANSWER), ("", True, Begins.EITHER), ("<think>\n", True, Begins.OPEN), ("<think>", False, Begins.OPEN), ("<think></think>\n", True, Begins.EITHER)],
+)  # fmt: skip
+def test_a_prompt_says_whether_reasoning_follows(end, thinking, begins):
+    tokenizer = demo_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}{% endfor %}" + end
+    assert PromptWriter(tokenizer, IMAGE, "answer after <think>", thinking).begins() is begins
 
 
 def test_each_of_several_pictures_gets_its_tokens():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from deployments.errors import DeadlineExceeded, Unavailable
+from deployments.model import reference
 from deployments.model.engine import Decoding, EngineRequest
 from deployments.model.pixels import patchify
 from deployments.model.prompt import PromptWriter
@@ -145,3 +146,46 @@ def test_a_closed_engine_takes_nothing_and_says_so(vision_model, request_of):
         engine.submit(request_of())
     with pytest.raises(RuntimeError, match="died"):
         engine.check()
+
+
+def test_who_waits_when_the_engine_closes_is_told_at_once_and_who_runs_is_answered(vision_model, request_of):
+    """Not cancelled, which nobody of them has asked for, and not only once the long answer before them has ended."""
+    running, go_on = threading.Event(), threading.Event()
+
+    def clock():
+        running.set()
+        go_on.wait(30)
+        return 0.0
+
+    engine = ReferenceEngine(vision_model.loaded, clock)
+    first = engine.submit(request_of())
+    running.wait(30)
+    others = [engine.submit(request_of()) for _ in range(3)]
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    assert [type(other.exception(timeout=30)) for other in others] == [Unavailable] * 3
+    assert not first.done()
+    go_on.set()
+    assert first.result(timeout=30).token_ids
+    closing.join(30)
+    assert engine.load() == (0, 0)
+
+
+def test_an_answer_that_closing_cannot_wait_for_is_unavailable_here(vision_model, request_of, monkeypatch):
+    monkeypatch.setattr(reference, "CLOSING_S", 0.0)
+    running, go_on = threading.Event(), threading.Event()
+
+    def clock():
+        running.set()
+        go_on.wait(30)
+        return 0.0
+
+    engine = ReferenceEngine(vision_model.loaded, clock)
+    future = engine.submit(request_of())
+    running.wait(30)
+    engine.close()
+    with pytest.raises(Unavailable):
+        future.result(timeout=30)
+    go_on.set()
+    engine._thread.join(30)
+    assert not engine._thread.is_alive()

@@ -3,16 +3,19 @@
 import asyncio
 import subprocess
 import sys
+from copy import copy
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from deployments.contract import Question, Turn
+from deployments.contract import Level, Question, Turn, Usage
 from deployments.errors import QuestionEmpty
 from deployments.model.deployment import Model
-from deployments.model.settings import ModelKnobs
+from deployments.model.engine import Answering, Generation
+from deployments.model.settings import ModelKnobs, RowSettings
 from deployments.model.vision_model import VisionModel, prepared
 from deployments.preprocess.settings import PreprocessKnobs
 
@@ -84,6 +87,78 @@ def test_a_question_of_control_tokens_alone_comes_back_as_an_error(vision_model,
         return await deployment.answer(prepared, question)
 
     assert isinstance(asyncio.run(outcome()), QuestionEmpty)
+
+
+@dataclass
+class Saying:
+    """An engine that says the same to everybody, a token at a time."""
+
+    ids: list[int]
+    text: str
+
+    def submit(self, request):
+        for token in self.ids:
+            request.on_tokens and request.on_tokens((token,))
+        future = Answering()
+        usage = Usage(9, 0, len(self.ids))
+        future.resolve(Generation(tuple(self.ids), self.text, Level.FAST, "stop", usage, 0.0, 1.0))
+        return future
+
+    def load(self):
+        return 0, 0
+
+
+@pytest.mark.parametrize(
+    ("said", "thinking", "answer"),
+    [
+        ("let me see</think>\n答案是 3 ", False, "let me see\n答案是 3"),
+        ("let me see</think>\n答案是 3 ", True, "答案是 3"),
+        ("<think>hm</think> 答案是 3", False, "答案是 3"),
+        ("<think>hm</think> 答案是 3", True, "答案是 3"),
+        (" 答案是 3\n<|user|>", True, "答案是 3"),
+    ],
+)
+def test_what_is_streamed_is_what_is_answered(vision_model, tokenizer, said, thinking, answer):
+    model = copy(vision_model)
+    ids = tokenizer(said, add_special_tokens=False)["input_ids"]
+    model.engine = Saying(ids, tokenizer.decode(ids, skip_special_tokens=True))
+    model.knobs = vision_model.knobs.model_copy(update={"enable_thinking": thinking})
+
+    async def pixels():
+        return (PIXELS,)
+
+    def prepared():
+        return SimpleNamespace(tiles=pixels(), places=())
+
+    async def told():
+        deployment, question = object.__new__(Lent), Question("r", "?", None, float("inf"))
+        deployment._model = model
+        return [item async for item in deployment.stream(prepared(), question)], await deployment.answer(
+            prepared(), question
+        )
+
+    (*pieces, last), whole = asyncio.run(told())
+    assert "".join(pieces) == last.text == whole.text == answer
+    assert thinking or len(pieces) > 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: setattr(model, "loaded", replace(model.loaded, eos_token_ids=(1,))),
+        lambda model: setattr(model, "loaded", replace(model.loaded, layout=replace(model.loaded.layout, mean=(0, 0, 0)))),
+        lambda model: setattr(model, "settings", model.settings.model_copy(update={"engine": "reference"})),
+        lambda model: setattr(model, "settings", model.settings.model_copy(update={"rows": RowSettings(length=99)})),
+        lambda model: setattr(model, "settings", model.settings.model_copy(update={"rows": RowSettings(rows=3)})),
+        lambda model: setattr(model, "knobs", model.knobs.model_copy(update={"early_stopping": "never"})),
+        lambda model: setattr(model, "knobs", model.knobs.model_copy(update={"enable_thinking": True})),
+    ],
+    ids=["end tokens", "how pictures are normalised", "engine", "length", "rows", "search", "prompt"],
+)  # fmt: skip
+def test_what_changes_answers_changes_what_they_are_kept_under(vision_model, change):
+    changed = copy(vision_model)
+    change(changed)
+    assert changed.serving(changed.knobs) != vision_model.serving(vision_model.knobs)
 
 
 def test_info_names_the_level_of_the_moment(vision_model):

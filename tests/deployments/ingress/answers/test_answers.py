@@ -41,6 +41,12 @@ def pipeline(service, clock):
     )
 
 
+async def settled():
+    """All callers have come as far as they can."""
+    for _ in range(500):
+        await asyncio.sleep(0)
+
+
 def asked(pipeline, *asks):
     async def all_at_once():
         return await asyncio.gather(*(pipeline.ask(arriving(pipeline, ask)) for ask in asks), return_exceptions=True)
@@ -128,8 +134,7 @@ def test_fifty_at_once_are_one_computation(service, pipeline):
         callers = [
             asyncio.create_task(pipeline.ask(arriving(pipeline, replace(ASK, request_id=str(n))))) for n in range(50)
         ]
-        while service.preprocessor.calls < 50 or not service.model.questions:
-            await asyncio.sleep(0)
+        await settled()
         gate.set()
         return await asyncio.gather(*callers)
 
@@ -145,8 +150,7 @@ def test_a_leader_that_hangs_up_does_not_harm_its_followers(service, pipeline):
 
     async def crowd():
         callers = [asyncio.create_task(pipeline.ask(arriving(pipeline, ASK))) for _ in range(3)]
-        while service.preprocessor.calls < 3 or not service.model.questions:
-            await asyncio.sleep(0)
+        await settled()
         callers[0].cancel()
         gate.set()
         return await asyncio.gather(*callers, return_exceptions=True)

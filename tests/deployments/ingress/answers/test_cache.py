@@ -18,7 +18,8 @@ FAST = replace(FULL, text="运单", level=Level.FAST)
 
 texts = st.text(max_size=6)
 turns = st.lists(st.builds(Turn, st.sampled_from(["system", "user", "assistant"]), texts), max_size=2).map(tuple)
-keys = st.builds(CacheKey, texts, texts, texts, texts, st.none() | st.integers(1, 3), st.booleans(), turns)
+boxes = st.lists(st.tuples(*[st.integers(0, 2)] * 4), max_size=2).map(tuple)
+keys = st.builds(CacheKey, texts, texts, texts, texts, st.none() | st.integers(1, 3), st.booleans(), turns, boxes)
 
 
 @given(keys, keys)
@@ -36,6 +37,7 @@ def test_only_equal_keys_have_equal_digests(one: CacheKey, other: CacheKey) -> N
         {"max_new_tokens": 1},
         {"masked": False},
         {"turns": (Turn("system", "x"),)},
+        {"parts": ((0, 0, 9, 9),)},
     ],
     ids=lambda changed: next(iter(changed)),
 )
@@ -50,7 +52,7 @@ def test_neighbouring_fields_cannot_be_confused() -> None:
 
 def test_a_digest_is_the_same_in_every_process() -> None:
     key = CacheKey("t", "p", "问", "s", 8, False)
-    assert key.digest == "07a6f9cdfae49f55245ac3fcaba8497764e1e73c447980905c258f000978b724"
+    assert key.digest == "a3bc761238908de750f7a7e06f13ea596c607a35d01f1e322abfb493db5dd36e"
 
 
 @pytest.mark.parametrize(
@@ -177,3 +179,18 @@ def test_memory_keeps_no_overlong_answer() -> None:
 def test_memory_of_no_capacity_keeps_nothing() -> None:
     _put(cache := MemoryCache(0, ttl_s=60), FULL)
     assert _got(cache) is None
+
+
+def test_memory_is_bounded_by_what_answers_take_not_by_how_many_there_are() -> None:
+    cache = MemoryCache(10_000, ttl_s=60, most_bytes=2**20)
+    long = replace(FULL, text="字" * MAX_ANSWER_CHARS)
+    for number in range(200):
+        _put(cache, replace(long, text=f"{number}" + long.text[9:]), replace(KEY, question=str(number)))
+    assert cache.held_bytes <= 2**20
+    assert 15 < len(cache) < 27
+    assert _got(cache, replace(KEY, question="199")) is not None
+    assert _got(cache, replace(KEY, question="100")) is None
+    for number in range(3000):  # a short one takes less than a hundredth of it
+        _put(cache, replace(FULL, text=f"短{number}"), replace(KEY, question=f"short {number}"))
+    assert cache.held_bytes <= 2**20
+    assert len(cache) > 1000

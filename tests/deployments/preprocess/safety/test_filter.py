@@ -82,3 +82,13 @@ def test_a_failing_check_refuses_or_passes_as_the_setting_says_and_is_asked_agai
     check.fault = None
     assert safety.review(PICTURE, SafetyKnobs(on_failure="open")) == ()
     assert check.asked == 3
+
+
+def test_verdicts_of_many_labels_take_no_more_memory_than_the_knob_says():
+    check = Says(**{f"label {number}": 0.1 for number in range(5000)})
+    safety, knobs = SafetyFilter([check]), SafetyKnobs(cached_verdicts_mb=1)
+    for picture in ("1", "2", "1"):  # one picture's alone take more than half of it
+        safety.review(Subject(PICTURE.pixels, "0" * 64, picture), knobs)
+    assert check.asked == 3
+    safety.review(Subject(PICTURE.pixels, "0" * 64, "1"), SafetyKnobs(cached_verdicts_mb=1))
+    assert check.asked == 3
