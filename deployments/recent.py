@@ -55,6 +55,10 @@ class Recent(Generic[K, V]):
         _, size = self._entries.pop(key, (None, 0))
         self.held_bytes -= size
 
+    def clear(self) -> None:
+        self._entries.clear()
+        self.held_bytes = 0
+
     def bound(self, entries: int, most_bytes: int) -> None:
         """Other bounds, from now on."""
         self._most, self._most_bytes = entries, most_bytes

@@ -63,6 +63,13 @@ def test_what_is_looked_at_gets_no_younger_and_lower_bounds_hold_at_once():
     assert (len(recent), recent.held_bytes) == (0, 0)
 
 
+def test_what_is_cleared_takes_no_room():
+    recent = Recent[str, int](3, 10_000)
+    recent.put("a", 1)
+    recent.clear()
+    assert (recent.get("a"), len(recent), recent.held_bytes) == (None, 0, 0)
+
+
 def test_a_size_counts_all_that_is_held():
     assert size_of("字" * 1000) > 2000
     assert size_of(Pair("a" * 500, (10**9,) * 10)) > 500 + 10 * 32

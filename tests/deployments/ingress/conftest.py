@@ -67,6 +67,8 @@ class FakeModel:
     level: Level = Level.FULL
     serving: str = "serving"
     says: str = "echo {}"
+    says_level: Level | None = None
+    between_pieces: Callable[[], object] | None = None
 
     async def answer(self, prepared: Prepared, question: Question) -> Answer:
         self.questions.append(question)
@@ -76,7 +78,7 @@ class FakeModel:
             raise self.faults.pop(0)
         load = Load(0, 0, self.level)
         text = self.says.format(question.text)
-        return Answer(text, self.level, "stop", Usage(20, 16, 4), 1.0, 7.0, 0, load, self.serving)
+        return Answer(text, self.says_level or self.level, "stop", Usage(20, 16, 4), 1.0, 7.0, 0, load, self.serving)
 
     async def stream(self, prepared: Prepared, question: Question) -> AsyncGenerator[str | Answer]:
         """The answer a character at a time; the fault, if there is one, comes after ``breaks_after`` of them."""
@@ -87,6 +89,8 @@ class FakeModel:
                 if faults and place == (self.breaks_after or 0):
                     raise faults.pop(0)
                 yield character
+                if self.between_pieces is not None:
+                    await self.between_pieces()  # type: ignore[misc]
             yield answer
         finally:
             self.streams_closed += 1

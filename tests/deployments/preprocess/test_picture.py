@@ -6,6 +6,7 @@ from PIL import Image
 
 from deployments.contract import OVERVIEW, Level
 from deployments.preprocess.picture import prepare
+from deployments.preprocess.sandbox import Sandbox
 from deployments.preprocess.settings import PreprocessKnobs
 from deployments.preprocess.tiling import plan
 
@@ -73,6 +74,32 @@ def test_under_load_there_are_fewer_tiles_of_the_same_picture():
     assert full.sizes == tuple(part.size[::-1] for part in plan(2400, 1200, budget))  # known before decoding
     assert len(full.pixels) > len(fast.pixels) > len(holding.pixels) == 1
     assert full.picture == fast.picture == holding.picture
+
+
+@pytest.mark.parametrize("most_tokens", [None, 1_500])
+def test_a_picture_says_what_level_full_would_have_shown_of_it(most_tokens):
+    data, knobs = encoded(smooth(1200, 2400), "JPEG"), PreprocessKnobs(max_image_tokens=6_500, tile_edge=560)
+    full, fast, holding = (prepare(data, knobs, level, most_tokens) for level in Level)
+    assert full.full_boxes == ()
+    assert fast.full_boxes == holding.full_boxes == full.boxes
+    assert len({full.boxes, fast.boxes, holding.boxes}) == 3
+
+
+def test_where_level_full_shows_no_more_nothing_is_said_of_it():
+    small, plain = encoded(smooth(300, 400), "JPEG"), encoded(np.full((1500, 2000, 3), 240, np.uint8), "PNG")
+    flat = PreprocessKnobs(max_tiles=0)
+    for data, knobs in ((small, PreprocessKnobs()), (encoded(smooth(1200, 2400), "JPEG"), flat)):
+        assert prepare(data, knobs, Level.FAST).full_boxes == ()
+    fast, full = (prepare(plain, PreprocessKnobs(), level) for level in (Level.FAST, Level.FULL))
+    assert (fast.full_boxes == ()) == (fast.boxes == full.boxes)
+
+
+def test_the_sandbox_hands_on_what_level_full_would_have_shown():
+    sandbox = Sandbox(1)
+    data, knobs = encoded(smooth(1200, 2400), "JPEG"), PreprocessKnobs(max_image_tokens=6_500, tile_edge=560)
+    full, fast = (sandbox.prepare(data, knobs, level) for level in (Level.FULL, Level.FAST))
+    sandbox.close()
+    assert (full.full_boxes, fast.full_boxes) == ((), full.boxes)
 
 
 def test_the_digest_tells_pictures_apart_by_every_pixel_and_by_how_they_are_shown():

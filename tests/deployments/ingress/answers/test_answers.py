@@ -5,13 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from deployments.contract import PUBLIC, Level
-from deployments.errors import Overloaded
+from deployments.contract import OVERVIEW, PUBLIC, Level
+from deployments.errors import DeadlineExceeded, EmptyAnswer, Overloaded, Unavailable
 from deployments.ingress.answers.cache import MemoryCache
 from deployments.ingress.asking import Ask
 from deployments.ingress.pipeline import Pipeline
 from deployments.ingress.records import MemoryRecords
 from deployments.ingress.uploads import Upload
+
+from ..conftest import PREPARED
 
 ASK = Ask("r", 1000.0, b"picture", "订单号？")
 """A template: ``arriving`` makes its picture one that has arrived."""
@@ -198,3 +200,182 @@ def test_personal_numbers_are_masked_when_the_setting_says_so_streamed_or_not(se
     assert (reply.answer, reply.cached) == (masked, False)
     again = asked(pipeline, ASK)[0]
     assert (again.answer, again.cached) == (masked, True)
+
+
+TILES = ((0, 0, 50, 100), (50, 0, 100, 100))
+WHOLE = replace(PREPARED, sizes=((112, 112),) * 3, places=(OVERVIEW, (1, 1), (1, 2)), boxes=(*PREPARED.boxes, *TILES))
+HALF = replace(PREPARED, full_boxes=WHOLE.boxes)
+
+
+@pytest.fixture
+def large(service):
+    """A picture of which level ``full`` shows three parts, and the levels below one."""
+    service.preprocessor.prepared, service.preprocessor.below = WHOLE, HALF
+
+
+def at(service, pipeline, clock, level):
+    """The service is at this level, and the ingress has heard of it."""
+    service.model.level = level
+    clock[0] += 6
+    asyncio.run(pipeline.watch.recent())
+
+
+@pytest.mark.parametrize("ask", [asked, lambda pipeline, ask: streamed(pipeline, ask)[-1:]], ids=["whole", "streamed"])
+@pytest.mark.usefixtures("large")
+def test_a_picture_prepared_with_half_its_tiles_is_no_full_answer(service, pipeline, clock, ask):
+    """Just after ``fast`` has become ``full``: the ingress still asks for less, the model searches with beams."""
+    at(service, pipeline, clock, Level.FAST)
+    service.model.level = Level.FULL
+    (reply,) = ask(pipeline, ASK)
+    assert (reply.level, reply.tiles, reply.tile_boxes) == (Level.FAST, 1, ())
+    (again,) = ask(pipeline, ASK)  # the ingress has heard by now
+    assert (again.level, again.cached, again.tiles, again.tile_boxes) == (Level.FULL, False, 3, TILES)
+    (kept,) = ask(pipeline, ASK)
+    assert (kept.level, kept.cached, kept.tiles) == (Level.FULL, True, 3)
+
+
+@pytest.mark.usefixtures("large")
+def test_below_full_the_whole_picture_s_answer_is_given_and_says_which_parts_it_was_made_from(service, pipeline, clock):
+    asked(pipeline, ASK)
+    at(service, pipeline, clock, Level.FAST)
+    (kept,) = asked(pipeline, ASK)
+    assert service.preprocessor.levels == [Level.FULL, Level.FAST]
+    assert (kept.level, kept.cached, kept.tiles, kept.tile_boxes) == (Level.FULL, True, 3, TILES)
+
+
+@pytest.mark.usefixtures("large")
+def test_half_a_picture_s_answer_is_given_again_below_full_and_never_at_it(service, pipeline, clock):
+    at(service, pipeline, clock, Level.FAST)
+    assert [asked(pipeline, ASK)[0].cached for _ in range(2)] == [False, True]
+    at(service, pipeline, clock, Level.FULL)
+    (whole,) = asked(pipeline, ASK)
+    assert (whole.cached, whole.level, whole.tiles) == (False, Level.FULL, 3)
+    assert len(service.model.questions) == 2
+
+
+@pytest.mark.usefixtures("large")
+def test_a_greedy_answer_about_the_whole_picture_stays_a_fast_one(service, pipeline, clock):
+    """Prepared at ``full``, answered below it: the beams collapsed, or the level fell in between."""
+    service.model.says_level = Level.FAST
+    assert asked(pipeline, ASK)[0].level is Level.FAST
+    service.model.says_level = None
+    assert not asked(pipeline, ASK)[0].cached
+
+
+def test_fewer_tiles_for_a_long_question_are_a_picture_of_their_own(service, pipeline):
+    """Level ``full`` shows no more beside these words: it is a full answer, and kept apart from the other one."""
+    service.preprocessor.prepared = WHOLE
+    asked(pipeline, ASK)
+    service.preprocessor.prepared = PREPARED
+    (reply,) = asked(pipeline, ASK)
+    assert (reply.cached, reply.level, reply.tiles) == (False, Level.FULL, 1)
+    assert asked(pipeline, ASK)[0].cached
+
+
+def crowd(pipeline, gate, *streams):
+    """Ten identical requests at once, some of them streamed; the gate opens when they have come as far as they can."""
+
+    async def one(number, stream):
+        ask = arriving(pipeline, replace(ASK, request_id=str(number)))
+        return [item async for item in pipeline.stream(ask)] if stream else [await pipeline.ask(ask)]
+
+    async def all_at_once():
+        callers = [asyncio.create_task(one(*which)) for which in enumerate(streams)]
+        await settled()
+        gate.set()
+        return await asyncio.gather(*callers)
+
+    return asyncio.run(all_at_once())
+
+
+@pytest.mark.parametrize("streams", [(True,) * 10, (False, True) * 5, (True, False) * 5])
+def test_ten_at_once_streamed_or_not_are_prepared_and_computed_once(service, pipeline, streams):
+    gate = asyncio.Event()
+    service.model.before_answer = gate.wait
+    told = crowd(pipeline, gate, *streams)
+    for pieces, stream in zip(told, streams, strict=True):
+        assert "".join(pieces[:-1]) == (pieces[-1].answer if stream else "")
+        assert pieces[-1].answer == "echo 订单号？"
+    assert sum(not pieces[-1].cached for pieces in told) == 1
+    assert (service.preprocessor.calls, len(service.model.questions)) == (1, 1)
+
+
+def test_who_joins_a_stream_is_told_the_text_so_far_and_what_comes(service, pipeline):
+    async def scenario():
+        first = pipeline.stream(arriving(pipeline, ASK))
+        begun = [await anext(first) for _ in range(4)]
+        await settled()
+        second = [item async for item in pipeline.stream(arriving(pipeline, replace(ASK, request_id="s")))]
+        return [*begun, *[item async for item in first]], second
+
+    service.model.between_pieces = settled
+    first, second = asyncio.run(scenario())
+    for *pieces, reply in (first, second):
+        assert "".join(pieces) == reply.answer == "echo 订单号？"
+    assert len(second) > 4
+    assert (first[-1].cached, second[-1].cached, len(service.model.questions)) == (False, True, 1)
+
+
+def test_a_stream_s_first_listener_that_hangs_up_does_not_harm_the_others(service, pipeline):
+    async def scenario():
+        first = pipeline.stream(arriving(pipeline, ASK))
+        assert await anext(first) == "e"
+        others = [asyncio.create_task(heard(pipeline.stream(arriving(pipeline, ASK)))) for _ in range(2)]
+        others.append(asyncio.create_task(heard_whole(pipeline, arriving(pipeline, ASK))))
+        await settled()
+        await first.aclose()
+        gate.set()
+        return await asyncio.gather(*others)
+
+    async def heard(items):
+        return [item async for item in items]
+
+    async def heard_whole(pipeline, ask):
+        return [await pipeline.ask(ask)]
+
+    gate = asyncio.Event()
+    service.model.between_pieces = gate.wait
+    assert {told[-1].answer for told in asyncio.run(scenario())} == {"echo 订单号？"}
+    assert (len(service.model.questions), service.model.streams_closed) == (1, 1)
+
+
+@pytest.mark.parametrize(("says", "ends"), [("echo {}", "answered"), ("another {}", "broken off")])
+def test_a_listener_goes_on_with_its_own_computation_where_the_first_one_s_failed(service, pipeline, says, ends):
+    """What it heard is not said again; where the new text is another one, it has broken off."""
+    service.model.faults, service.model.breaks_after = [DeadlineExceeded("the first one's own")], 3
+
+    async def scenario():
+        streams = [pipeline.stream(arriving(pipeline, replace(ASK, request_id=name))) for name in "ab"]
+        told = [[await anext(stream)] for stream in streams]
+        service.model.says, service.model.between_pieces = says, None
+        gate.set()
+        return told, await asyncio.gather(*map(rest, streams, told), return_exceptions=True)
+
+    async def rest(stream, told):
+        async for item in stream:
+            told.append(item)
+
+    gate = asyncio.Event()
+    service.model.between_pieces = gate.wait
+    told, faults = asyncio.run(scenario())
+    assert isinstance(faults[0], DeadlineExceeded)
+    if ends == "answered":
+        assert faults[1] is None
+        assert "".join(told[1][:-1]) == told[1][-1].answer == "echo 订单号？"
+    else:
+        assert isinstance(faults[1], Unavailable)
+        assert "echo".startswith("".join(told[1]))
+
+
+def test_an_empty_answer_is_everybody_s_and_computed_once(service, pipeline):
+    gate = asyncio.Event()
+    service.model.before_answer, service.model.faults = gate.wait, [EmptyAnswer("nothing")]
+
+    async def scenario():
+        callers = [asyncio.create_task(pipeline.ask(arriving(pipeline, ASK))) for _ in range(10)]
+        await settled()
+        gate.set()
+        return await asyncio.gather(*callers, return_exceptions=True)
+
+    assert [type(fault) for fault in asyncio.run(scenario())] == [EmptyAnswer] * 10
+    assert len(service.model.questions) == 1

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -297,5 +298,97 @@ def test_any_schedule(schedule: list[Caller]) -> None:
                 assert not schedule[leader].fails
         assert max(begun) <= 1
         assert (len(flights), active) == (0, set())
+
+    run(scenario())
+
+
+TEXT = [f"piece {number}, " for number in range(6)]
+
+
+@dataclass(frozen=True)
+class Listener:
+    """As ``Caller``; says a piece a turn, and fails after so many; ``streams`` or wants the value alone."""
+
+    arrives: int
+    fails_after: int | None
+    leaves: int | None
+    streams: bool
+
+
+listeners = st.lists(
+    st.builds(Listener, st.integers(0, 12), st.none() | st.integers(0, 6), st.none() | st.integers(0, 16), st.booleans()),
+    min_size=1,
+    max_size=10,
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(listeners)
+def test_any_schedule_of_listeners(schedule: list[Listener]) -> None:
+    """Whoever gets the value has heard all of its text once, or none of it where nobody said it."""
+
+    async def scenario() -> None:
+        flights, active, heard = Flights[str, int](), set[int](), [""] * len(schedule)
+
+        async def compute(number: int, say: Callable[[str], None] | None) -> int:
+            active.add(number)
+            assert len(active) == 1, "one computation at a time"
+            try:
+                for place, piece in enumerate(TEXT):
+                    await asyncio.sleep(0)
+                    if place == schedule[number].fails_after:
+                        raise ComputeFault(str(number))
+                    if say is not None:
+                        say(piece)
+                return number
+            finally:
+                active.discard(number)
+
+        async def call(number: int) -> tuple[int, bool]:
+            for _ in range(schedule[number].arrives):
+                await asyncio.sleep(0)
+            if not schedule[number].streams:
+                return await flights.run("key", lambda: compute(number, None))
+            async with aclosing(flights.follow("key", lambda say: compute(number, say))) as items:
+                async for item in items:
+                    if not isinstance(item, str):
+                        return item
+                    heard[number] += item
+            raise AssertionError
+
+        async def leave(task: asyncio.Task[tuple[int, bool]], turns: int) -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+
+        calls = [asyncio.create_task(call(number)) for number in range(len(schedule))]
+        leaving = [leave(task, who.leaves) for task, who in zip(calls, schedule, strict=True) if who.leaves is not None]
+        async with asyncio.timeout(20):
+            await asyncio.gather(*leaving)
+            ends = await asyncio.gather(*calls, return_exceptions=True)
+        for number, (who, end) in enumerate(zip(schedule, ends, strict=True)):
+            assert "".join(TEXT).startswith(heard[number])
+            if isinstance(end, asyncio.CancelledError):
+                assert who.leaves is not None
+            elif isinstance(end, BaseException):
+                assert (str(end), who.fails_after is not None) == (str(number), True)
+            else:
+                leader, shared = end
+                assert shared == (leader != number)
+                assert not who.streams or not schedule[leader].streams or heard[number] == "".join(TEXT)
+        assert (len(flights), active) == (0, set())
+
+    run(scenario())
+
+
+def test_a_shared_failure_is_everybody_s_as_an_error_of_its_own_each() -> None:
+    async def scenario() -> None:
+        flights, compute = Flights[str, str](shared=(ComputeFault,)), Computation(fault=ComputeFault("of the picture"))
+        callers = start(flights, *[compute] * 3)
+        await settled()
+        compute.go.set()
+        faults = await asyncio.gather(*callers, return_exceptions=True)
+        assert [str(fault) for fault in faults] == ["of the picture"] * 3
+        assert (len({id(fault) for fault in faults}), compute.begun) == (3, 1)
 
     run(scenario())
