@@ -1,5 +1,5 @@
-"""Waiting until nothing else runs on the machine: with two threads on two cores, one other process can cost a service
-that spins in OpenMP's barriers nine tenths of its speed."""
+"""Waiting until nothing else runs on the machine: beside a busy process, threads that wait for each other in
+OpenMP's barriers lose far more than their share of the cores."""
 
 import time
 from collections.abc import Callable

@@ -32,6 +32,11 @@ class Session:
     memory_mb: dict[str, float]
     ready_s: float
 
+    @property
+    def others_cores(self) -> float:
+        """How many cores' worth of work whatever else runs on the machine did, where it did most."""
+        return max((one.others_cpu_s / one.seconds for one in self.records.values() if one.seconds), default=0.0)
+
 
 def loaded(service: Running, questions: Sequence[Asked], clients: int, pace: Pace) -> Record:
     """What came of a load. Raises CalledProcessError."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.figures import NAMES, Figures, faster
+from benchmarks.quiet import QUIET_CORES
 
 ByClients = Mapping[int, Figures]
 Measured = Mapping[str, Mapping[str, ByClients]]
@@ -15,7 +16,7 @@ Measured = Mapping[str, Mapping[str, ByClients]]
 
 TELLING_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16")
 CLIENT, OTHERS = "the load client", "something else on this machine"
-DOUBTFUL = {CLIENT: 0.5, OTHERS: 0.15}
+DOUBTFUL = {CLIENT: 0.5, OTHERS: QUIET_CORES}
 """Shares of one core from which on figures are in doubt."""
 
 

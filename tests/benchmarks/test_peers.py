@@ -12,6 +12,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from benchmarks.peers import __main__ as peers
 from benchmarks.peers import ours
 from benchmarks.peers.__main__ import OURS_DTYPE, parsed, result, subjects, turns
 from benchmarks.peers.dialects import DIALECTS, MAX_NEW_TOKENS
@@ -199,6 +200,23 @@ def test_every_subject_has_its_turn_in_each_round():
     taken = list(turns(3, every))
     assert all({subject for turn, subject in taken if turn == number} == set(every) for number in range(3))
     assert len({next(subject for turn, subject in taken if turn == number) for number in range(3)}) == 3
+
+
+def test_of_several_tries_the_first_that_is_undisturbed_counts_or_else_the_least_disturbed(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def disturbed(cores: float) -> Session:
+        return Session({1: Record(10.0, [], {}, 0.0, cores * 10)}, {}, 1.0)
+
+    def taken(*cores: float) -> tuple[float, int]:
+        left, said = iter(cores), list[str]()
+        monkeypatch.setattr(peers, "one_session", lambda *_: disturbed(next(left)))
+        options = parsed(["--tries", str(len(cores))])
+        one = peers.quietest_session(("seed", "float32"), {}, [], options, said.append)
+        return one.others_cores, len(list(left))
+
+    assert taken(0.9, 0.1, 0.0) == (0.1, 1)
+    assert taken(0.9, 0.5, 0.7) == (0.5, 0)
 
 
 def test_the_json_has_the_pinned_shape():
