@@ -3,13 +3,14 @@
 The network is trained by ``demo.cards.train``; what it has seen are drawn pictures (``demo/cards``).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
@@ -18,8 +19,7 @@ from safetensors.numpy import load_file
 from deployments.checkpoints import CheckpointError, read_header, read_json
 from deployments.contract import Pixels
 from deployments.preprocess.safety.check import Subject
-
-Array = NDArray[np.float32]
+from deployments.preprocess.safety.convolutions import Array, Kernel, Maps
 
 LABELS = ("identity_card", "bank_card")
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -74,12 +74,13 @@ class CardClassifier:
     labels = LABELS
 
     config: CardConfig
-    kernels: tuple[tuple[Array, Array, int], ...]
-    """Of each convolution: a (9 * inputs, outputs) matrix, the biases and the stride."""
+    kernels: tuple[Kernel, ...]
     places: tuple[Array, Array]
     """What says of each place whether a card is there: a (channels, labels) matrix and the biases."""
     head: tuple[Array, Array]
     """What says it of the picture: of all channels' means and maxima, and of the surest place for each label."""
+    _free: deque[Maps] = field(default_factory=deque)
+    """Memory of pictures that are done, for the next ones."""
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
@@ -101,7 +102,7 @@ class CardClassifier:
             raise CheckpointError(f"{folder}: {WEIGHTS} holds NaN or infinity in {', '.join(odd)}: {RETRAIN}")
         weights = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
         kernels = tuple(
-            (_matrix(weights[f"convolutions.{at}.weight"]), weights[f"convolutions.{at}.bias"], layer.stride)
+            Kernel.of(weights[f"convolutions.{at}.weight"], weights[f"convolutions.{at}.bias"], layer.stride)
             for at, layer in enumerate(config.convolutions)
         )
         places, head = ((weights[f"{part}.weight"].T.copy(), weights[f"{part}.bias"]) for part in ("places", "head"))
@@ -118,33 +119,27 @@ class CardClassifier:
 
     def scores_of(self, picture: Pixels) -> dict[str, float]:
         """How sure each label is, 0 to 1, for uint8 RGB pixels (height, width, 3) of any size."""
-        pixels = squared(picture, self.config.input_size).astype(np.float32)
-        features: Array = (pixels - np.float32(128)) / np.float32(64)
-        for matrix, bias, stride in self.kernels:
-            features = np.maximum(_patches(features, stride) @ matrix + bias, 0)
-        surest = (features @ self.places[0] + self.places[1]).max(axis=(0, 1))
-        pooled = np.concatenate([features.mean(axis=(0, 1)), features.max(axis=(0, 1)), surest])
+        with self._maps() as maps:
+            np.subtract(squared(picture, self.config.input_size), np.float32(128), out=maps.input)
+            maps.input[...] *= np.float32(1 / 64)
+            features = maps.run()
+            surest = (features @ self.places[0] + self.places[1]).max(axis=(0, 1))
+            pooled = np.concatenate([features.mean(axis=(0, 1)), features.max(axis=(0, 1)), surest])
         logits = pooled @ self.head[0] + self.head[1]
         sure = 1 / (1 + np.exp(-logits.clip(-60, 60)))
         return {label: float(score) for label, score in zip(self.labels, sure, strict=True)}
+
+    @contextmanager
+    def _maps(self) -> Iterator[Maps]:
+        try:
+            maps = self._free.pop()
+        except IndexError:
+            maps = Maps(self.kernels, self.config.input_size)
+        yield maps
+        self._free.append(maps)
 
 
 def squared(picture: Pixels, side: int) -> Pixels:
     """The whole picture as a square: what it loses in shape, a card on a tall screenshot gains in size."""
     image = Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return np.asarray(image)
-
-
-def _matrix(kernels: Array) -> Array:
-    """(outputs, inputs * 9) as (9 * inputs, outputs): in the order of ``_patches``."""
-    outputs = len(kernels)
-    return kernels.reshape(outputs, -1, 9).transpose(2, 1, 0).reshape(-1, outputs).copy()
-
-
-def _patches(features: Array, stride: int) -> Array:
-    """Every 3 x 3 neighbourhood of (height, width, channels), padded by 1: (rows, columns, 9 * channels)."""
-    padded = np.pad(features, ((1, 1), (1, 1), (0, 0)))
-    height, width = features.shape[:2]
-    return np.concatenate(
-        [padded[y : y + height : stride, x : x + width : stride] for y in range(3) for x in range(3)], axis=-1
-    )
