@@ -40,12 +40,14 @@ class Model(deployment.Model):
         pass
 
     async def answer(self, prepared: Prepared, question: Question) -> Answer | TuwenError:
-        await self._pixels(prepared)
+        try:
+            await self._pixels(prepared)
+        except TuwenError as error:
+            return error
         return ANSWER
 
     async def stream(self, prepared: Prepared, question: Question) -> AsyncGenerator[str | Answer | TuwenError]:
-        await self._pixels(prepared)
-        yield ANSWER
+        yield await self.answer(prepared, question)
 
     def info(self) -> ModelInfo:
         return INFO

@@ -10,8 +10,10 @@ from benchmarks.overhead.__main__ import MANY, Round, paired_ms, result, table
 from benchmarks.overhead.direct import Direct, user_config
 from benchmarks.overhead.instant import ANSWER, Model
 from benchmarks.peers.figures import Figures
+from deployments.errors import PixelsLost
 from deployments.model.settings import ModelSettings
 
+LOST = PixelsLost("lost")
 INSTANT = Figures(
     requests_per_s=90.0, p50_ms=20.0, p99_ms=30.0, tokens_per_s=0.0, right_share=0.0, errors=0,
     cpu_ms_per_request={"proxy": 5.0, "ingress": 9.0}, stages_ms={}, client_cpu_share=0.1, others_cpu_share=0.0,
@@ -20,8 +22,8 @@ INSTANT = Figures(
 
 def a_round(slower_by_ms: float) -> Round:
     many = replace(INSTANT, p50_ms=150.0, cpu_ms_per_request={"proxy": 4.0, "ingress": 8.0})
-    service = [100.0 + slower_by_ms, 60.0 + slower_by_ms, 300.0 + slower_by_ms]
-    return Round({1: INSTANT, MANY: many}, service, Direct([108.0, 68.0, 308.0], [100.0, 60.0, 300.0]))
+    service = [100.0 + slower_by_ms, 60.0 + slower_by_ms, None, 300.0 + slower_by_ms]
+    return Round({1: INSTANT, MANY: many}, service, Direct([108.0, 68.0, 98.0, 308.0], [100.0, 60.0, 99.0, 300.0]))
 
 
 def test_the_overhead_is_the_service_less_the_engine():
@@ -47,15 +49,20 @@ def test_knobs_are_those_of_the_config():
     assert user_config(application, "X") == user_config(application, "Y") == {}
 
 
-def test_the_model_that_answers_at_once_takes_the_pixels_in(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("fault", "answered"), [(None, ANSWER), (LOST, LOST)])
+def test_the_model_that_answers_at_once_takes_the_pixels_in(
+    monkeypatch: pytest.MonkeyPatch, fault: PixelsLost | None, answered: object
+):
     taken = list[object]()
 
     async def pixels(_: Model, prepared: object) -> tuple[()]:
         taken.append(prepared)
+        if fault:
+            raise fault
         return ()
 
     monkeypatch.setattr(Model, "_pixels", pixels)
     prepared: Any = object()
     question: Any = None
-    assert asyncio.run(Model(ModelSettings()).answer(prepared, question)) == ANSWER
+    assert asyncio.run(Model(ModelSettings()).answer(prepared, question)) is answered
     assert taken == [prepared]
