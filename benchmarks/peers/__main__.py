@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from subprocess import CalledProcessError
@@ -99,6 +99,11 @@ def one_session(subject: Subject, questions: Questions, warm_up: list[Asked], op
     service, dtype = subject
     start = start_of(service, dtype, options.threads, options.checkpoint)
     return session("-".join(subject).replace(" ", "-"), start, questions, warm_up, Pace(options.ramp, options.seconds))
+
+
+def missing(sessions: Mapping[Subject, list[Session]], options: argparse.Namespace) -> list[Subject]:
+    """Who was asked for and could not be measured in any round."""
+    return [subject for subject in subjects(options.services, options.dtypes) if subject not in sessions]
 
 
 def result(
@@ -191,10 +196,13 @@ def prepare_to_end() -> None:
 def main() -> None:
     options = parsed()
     prepare_to_end()
-    found, best = result(measure(options, lambda line: print(line, file=sys.stderr, flush=True)), options)
+    sessions = measure(options, lambda line: print(line, file=sys.stderr, flush=True))
+    found, best = result(sessions, options)
     print(tables(best, found, options.clients))
     if options.json:
         options.json.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    if left_out := missing(sessions, options):
+        raise SystemExit("could not be measured: " + "; ".join(", ".join(subject) for subject in left_out))
 
 
 if __name__ == "__main__":

@@ -85,7 +85,8 @@ def draw(number: int, into: Path) -> Asked:
     """The question of that number, its picture's file written; from ``into`` if it was drawn before."""
     record = into / f"{number}.json"
     if record.exists():
-        return Asked(**json.loads(record.read_text(encoding="utf-8")))
+        kept = json.loads(record.read_text(encoding="utf-8"))
+        return Asked(**kept | {"file": str(into / kept["file"])})
     mix = Mix.of(number)
     seed = next(seeds(mix.family, number * SEEDS_APART, held_out=True))
     picture, questions = Case(MAIN, mix.family, seed).lesson()
@@ -93,7 +94,7 @@ def draw(number: int, into: Path) -> Asked:
     file = into / f"{number}.{'jpg' if mix.jpeg else 'png'}"
     Image.fromarray(picture.pixels).save(file, quality=JPEG_QUALITY)  # which PNG does not look at
     asked = Asked(str(file), question.text, question.answer, question.kind)
-    record.write_text(json.dumps(asdict(asked), ensure_ascii=False), encoding="utf-8")
+    record.write_text(json.dumps(asdict(asked) | {"file": file.name}, ensure_ascii=False), encoding="utf-8")
     return asked
 
 

@@ -53,6 +53,9 @@ def test_each_question_has_a_picture_file_of_its_own_and_is_drawn_once(tmp_path:
     assert len({Path(one.file).read_bytes() for one in asked}) == len(asked)
     drawn = Path(asked[0].file).stat().st_mtime_ns
     assert draw(0, tmp_path) == asked[0]
+    moved = tmp_path.rename(tmp_path.with_name("moved"))
+    assert Path(draw(0, moved).file) == moved / Path(asked[0].file).name
+    moved.rename(tmp_path)
     assert Path(asked[0].file).stat().st_mtime_ns == drawn
 
 
@@ -217,6 +220,20 @@ def test_of_several_tries_the_first_that_is_undisturbed_counts_or_else_the_least
 
     assert taken(0.9, 0.1, 0.0) == (0.1, 1)
     assert taken(0.9, 0.5, 0.7) == (0.5, 0)
+
+
+def test_a_service_that_cannot_be_had_is_left_out_and_told_of_at_the_end(monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> Session:
+        raise NotStarted("no such model")
+
+    said = list[str]()
+    for name, instead in (("make_environments", lambda *_: None), ("one_session", refuse)):
+        monkeypatch.setattr(peers, name, instead)
+    monkeypatch.setattr(peers, "draw_all", lambda numbers, _: dict.fromkeys(numbers, ASKED))
+    options = parsed(["--services", "seed", "--rounds", "1", "--dtypes", "float32", "--clients", "1"])
+    assert peers.measure(options, said.append) == {}
+    assert said[-1] == "  left out of this round: no such model"
+    assert peers.missing({}, options) == [("seed", "float32")]
 
 
 def test_the_json_has_the_pinned_shape():
