@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from subprocess import CalledProcessError
@@ -35,6 +35,7 @@ OURS_DTYPE = "as configured"
 Subject = tuple[str, str]
 """A service and the type that it computes in."""
 
+Sessions = dict[Subject, list[Session]]
 Questions = dict[int, list[Asked]]
 """By how many clients they are asked."""
 
@@ -51,15 +52,18 @@ def turns(rounds: int, every: Sequence[Subject]) -> Iterator[tuple[int, Subject]
         yield from ((turn, subject) for subject in (*every[first:], *every[:first]))
 
 
-def measure(options: argparse.Namespace, say: Callable[[str], None]) -> dict[Subject, list[Session]]:
-    """A session of each subject in each round; of those that could not be had there are fewer, or none."""
+def measure(options: argparse.Namespace, say: Callable[[str], None], keep: Callable[[Sessions], None]) -> Sessions:
+    """A session of each subject in each round; of those that could not be had there are fewer, or none.
+
+    ``keep`` is told all there is after each.
+    """
     planned = plan(options.clients, options.ramp + options.seconds, options.rounds)
     numbers = [number for numbers in planned for part in numbers.values() for number in part]
     say("making the peers' environments, or taking those made before")
     make_environments(options.services, options.fresh)
     say(f"drawing {len(numbers)} pictures, or taking those drawn before")
     asked = draw_all([*WARM_UP, *numbers], options.threads)
-    sessions: dict[Subject, list[Session]] = defaultdict(list)
+    sessions: Sessions = defaultdict(list)
     todo, took = list(turns(options.rounds, subjects(options.services, options.dtypes))), list[float]()
     for done, (turn, subject) in enumerate(todo):
         left_s = median(took) * (len(todo) - done) if took else 0
@@ -72,9 +76,10 @@ def measure(options: argparse.Namespace, say: Callable[[str], None]) -> dict[Sub
             say(f"  left out of this round: {fault}")
             continue
         sessions[subject].append(one)
+        keep(sessions)
         took.append(time.monotonic() - began)
         say("  " + ", ".join(f"{c}: {len(r.replies) / (r.seconds or 1):.1f}/s" for c, r in one.records.items()))
-    return {subject: every for subject, every in sessions.items() if every}
+    return sessions
 
 
 def quietest_session(
@@ -101,14 +106,12 @@ def one_session(subject: Subject, questions: Questions, warm_up: list[Asked], op
     return session("-".join(subject).replace(" ", "-"), start, questions, warm_up, Pace(options.ramp, options.seconds))
 
 
-def missing(sessions: Mapping[Subject, list[Session]], options: argparse.Namespace) -> list[Subject]:
+def missing(sessions: Sessions, options: argparse.Namespace) -> list[Subject]:
     """Who was asked for and could not be measured in any round."""
     return [subject for subject in subjects(options.services, options.dtypes) if subject not in sessions]
 
 
-def result(
-    sessions: dict[Subject, list[Session]], options: argparse.Namespace
-) -> tuple[dict[str, Any], dict[str, dict[int, Figures]]]:
+def result(sessions: Sessions, options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, dict[int, Figures]]]:
     """All as JSON, and the figures that count by service and number of clients."""
     tokenizer = Tokenizer.from_file(str(options.checkpoint / "tokenizer.json"))
 
@@ -124,7 +127,7 @@ def result(
     return as_json(measured, **run, **at_rest(sessions)), counted(measured)
 
 
-def at_rest(sessions: dict[Subject, list[Session]]) -> dict[str, dict[str, Any]]:
+def at_rest(sessions: Sessions) -> dict[str, dict[str, Any]]:
     """Memory in MB (proportional set size) by process, warmed up, and seconds until ready, of each subject."""
     named = {
         service if service in ours.LEVELS else f"{service}, {dtype}": s for (service, dtype), s in sessions.items()
@@ -196,11 +199,15 @@ def prepare_to_end() -> None:
 def main() -> None:
     options = parsed()
     prepare_to_end()
-    sessions = measure(options, lambda line: print(line, file=sys.stderr, flush=True))
+
+    def keep(sessions: Sessions) -> None:
+        if options.json:
+            found = json.dumps(result(sessions, options)[0], ensure_ascii=False, indent=1)
+            options.json.write_text(found + "\n", encoding="utf-8")
+
+    sessions = measure(options, lambda line: print(line, file=sys.stderr, flush=True), keep)
     found, best = result(sessions, options)
     print(tables(best, found, options.clients))
-    if options.json:
-        options.json.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     if left_out := missing(sessions, options):
         raise SystemExit("could not be measured: " + "; ".join(", ".join(subject) for subject in left_out))
 

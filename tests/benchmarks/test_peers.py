@@ -231,7 +231,7 @@ def test_a_service_that_cannot_be_had_is_left_out_and_told_of_at_the_end(monkeyp
         monkeypatch.setattr(peers, name, instead)
     monkeypatch.setattr(peers, "draw_all", lambda numbers, _: dict.fromkeys(numbers, ASKED))
     options = parsed(["--services", "seed", "--rounds", "1", "--dtypes", "float32", "--clients", "1"])
-    assert peers.measure(options, said.append) == {}
+    assert peers.measure(options, said.append, lambda _: None) == {}
     assert said[-1] == "  left out of this round: no such model"
     assert peers.missing({}, options) == [("seed", "float32")]
 
