@@ -7,10 +7,9 @@ is nobody's fault: it ends the step for all.
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Ordered
-from copy import copy
-from functools import partial
+from contextlib import contextmanager
 
 import torch
 
@@ -115,8 +114,9 @@ class Batch:
         if isinstance(sequence.search, Beams):
             sequence.search = sequence.search.collapse()
             self._give_back(sequence, sequence.rows[1:])
-            self._tell(sequence)
-            self._finish_if_done(sequence)
+            with self._failing_alone(sequence):
+                self._tell(sequence)
+                self._finish_if_done(sequence)
 
     def _drop_abandoned(self) -> None:
         """Forget those that nobody waits for any more, and those that have missed their deadline."""
@@ -130,7 +130,7 @@ class Batch:
     def _look_ahead(self) -> None:
         """Have the pictures seen of those that come next, as many tokens of them as a step has."""
         room = self._settings.prefill_tokens
-        for sequence in self.waiting:
+        for sequence in sorted(self.waiting, key=lambda sequence: -sequence.request.priority):
             pictures = zip(sequence.keys, sequence.request.pictures, strict=True)
             for key, picture in () if self._is_ready(sequence) else pictures:
                 if key not in sequence.features and key not in self.features and key not in self.looking:
@@ -141,13 +141,10 @@ class Batch:
                 return
 
     def _is_ready(self, sequence: Sequence) -> bool:
-        """Whether all that its prefill needs is known; what a store has of it is then its own."""
+        """Whether all that its prefill needs is known."""
         if sequence.prefix and sequence.prefix in self.prefiller.prefixes:
             return True
-        for key in sequence.keys:
-            if key not in sequence.features and (known := self.features.get(key)) is not None:
-                sequence.features[key] = known
-        return all(key in sequence.features for key in sequence.keys)
+        return all(key in sequence.features or key in self.features for key in sequence.keys)
 
     def _close_gaps(self) -> None:
         """Move the highest rows into gaps below them: a step costs what its rows are, not where they are."""
@@ -155,7 +152,7 @@ class Batch:
         gaps = [row for row in range(len(held)) if row not in held]
         for gap, row in zip(gaps, sorted((row for row in held if row >= len(held)), reverse=True), strict=True):
             sequence, index = held[row]
-            self.cache.move(row, gap, sequence.length)
+            self.cache.move(row, gap, sequence.written)
             sequence.rows[index] = gap
 
     def _make_room(self) -> None:
@@ -182,7 +179,8 @@ class Batch:
             self._close_gaps()
         widths = dict(decided.admit)
         for sequence in [sequence for sequence in self.waiting if sequence.id in widths]:
-            self._admit(sequence, widths[sequence.id])
+            if self._is_ready(sequence):  # still: somebody admitted before it may have needed the stores' memory
+                self._admit(sequence, widths[sequence.id])
 
     @property
     def _room(self) -> int:
@@ -202,6 +200,9 @@ class Batch:
         sequence.admitted = time.perf_counter()
         if width > 1:
             sequence.search = Beams(sequence.request.decoding, self._loaded.eos_token_ids)
+        for key in sequence.keys:
+            if key not in sequence.features and (known := self.features.get(key)) is not None:
+                sequence.features[key] = known
         self._isolated(self._begin, [sequence])
 
     def _prefill(self) -> Proposals:
@@ -226,30 +227,45 @@ class Batch:
         self.decoding += [sequence for sequence in self.prefilling if sequence.id in proposals]
         self.prefilling = [sequence for sequence in self.prefilling if sequence.id not in proposals]
         for sequence in [sequence for sequence in self.decoding if sequence.id in proposals]:
-            self._isolated(partial(self._go_on, proposals[sequence.id]), [sequence])
+            with self._failing_alone(sequence):
+                self._go_on(sequence, proposals[sequence.id])
+                self._tell(sequence)
+                self._finish_if_done(sequence)
 
-    def _go_on(self, candidates: list[Candidate], alone: Ordered[Sequence]) -> Proposals:
-        [sequence] = alone
+    def _go_on(self, sequence: Sequence, candidates: list[Candidate]) -> None:
         if not candidates:
             raise ArithmeticError("the model answers with NaN or infinity")
-        search = copy(sequence.search)  # to be tried again if the rows cannot be moved
-        sources = search.extend(candidates)
-        if not search.done:
-            origins = [sequence.rows[source] for source in sources]
-            self.cache.reorder(sequence.rows, origins, sequence.request.prompt.tokens, sequence.length)
-        sequence.search = search
-        self._tell(sequence)
-        self._finish_if_done(sequence)
-        return {}
+        sources = sequence.search.extend(candidates)
+        if sequence.search.done:
+            return
+        origins = [sequence.rows[source] for source in sources]
+        prompt, length = sequence.request.prompt.tokens, sequence.length
+        try:
+            self.cache.reorder(sequence.rows, origins, prompt, length)
+        except Exception as fault:  # before anything was moved
+            if not is_out_of_memory(fault):
+                raise
+            self._free_memory()
+            self.cache.reorder(sequence.rows, origins, prompt, length)
+
+    @contextmanager
+    def _failing_alone(self, sequence: Sequence) -> Iterator[None]:
+        """What is done once and for one request, whose own fault it is if it fails: a listener's, say."""
+        try:
+            yield
+        except Exception as fault:
+            if is_device_fault(fault):
+                raise
+            self._fail(sequence, self.health.failed(fault))
 
     def _tell(self, sequence: Sequence) -> None:
         """Pass on what is new in an answer that can only grow, to whoever listens."""
         listener = sequence.request.on_tokens
         if listener is None or isinstance(sequence.search, Beams):
             return
-        ids = token_ids(sequence.search.best)[sequence.told :]
-        sequence.told += len(ids)
-        ids = tuple(token for token in ids if token not in self._loaded.eos_token_ids)
+        best = sequence.search.best
+        ids = tuple(token for token in token_ids(best, sequence.told) if token not in self._loaded.eos_token_ids)
+        sequence.told = best
         if ids:
             listener(ids)
 
@@ -260,19 +276,18 @@ class Batch:
         ids = token_ids(search.best)
         stopped = bool(ids) and ids[-1] in self._loaded.eos_token_ids
         ids = ids[:-1] if stopped else ids
+        generation = Generation(
+            token_ids=ids,
+            text=self._loaded.tokenizer.decode(ids, skip_special_tokens=True),
+            level=Level.FULL if isinstance(search, Beams) else Level.FAST,
+            finish_reason="stop" if stopped else "length",
+            usage=Usage(prompt.tokens, prompt.image_tokens, len(ids)),
+            queue_ms=(sequence.admitted - sequence.arrived) * 1e3,
+            generate_ms=(now - sequence.admitted) * 1e3,
+        )
         self._release(sequence)
         self.health.answered()
-        sequence.future.resolve(
-            Generation(
-                token_ids=ids,
-                text=self._loaded.tokenizer.decode(ids, skip_special_tokens=True),
-                level=Level.FULL if isinstance(search, Beams) else Level.FAST,
-                finish_reason="stop" if stopped else "length",
-                usage=Usage(prompt.tokens, prompt.image_tokens, len(ids)),
-                queue_ms=(sequence.admitted - sequence.arrived) * 1e3,
-                generate_ms=(now - sequence.admitted) * 1e3,
-            )
-        )
+        sequence.future.resolve(generation)
 
     def _release(self, sequence: Sequence) -> None:
         """Take it out and give its rows back."""
@@ -285,7 +300,7 @@ class Batch:
     def _give_back(self, sequence: Sequence, rows: list[int]) -> None:
         """Rows that are clear for whoever gets them next."""
         for row in rows:
-            self.cache.clear(row, min(self.cache.length, sequence.length + 1))
+            self.cache.clear(row, sequence.written)
         sequence.rows = [row for row in sequence.rows if row not in rows]
 
     def _fail(self, sequence: Sequence, fault: BaseException) -> None:

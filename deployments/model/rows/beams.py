@@ -23,10 +23,10 @@ ROOT = Node(-1, None)
 """Before the first token."""
 
 
-def token_ids(node: Node) -> tuple[int, ...]:
-    """A hypothesis from its first token to its last."""
+def token_ids(node: Node, after: Node = ROOT) -> tuple[int, ...]:
+    """A hypothesis from its first token to its last, or what of it follows another one that it goes on from."""
     ids: list[int] = []
-    while node.before is not None:
+    while node is not after and node.before is not None:
         ids.append(node.token_id)
         node = node.before
     return tuple(reversed(ids))

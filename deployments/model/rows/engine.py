@@ -18,9 +18,9 @@ from deployments.model.health import ended, ending
 from deployments.model.loading import Loaded
 from deployments.model.rows.batch import Batch
 from deployments.model.rows.beams import Greedy
+from deployments.model.rows.keys import picture_key, prefix_key, prefix_tokens
 from deployments.model.rows.sequence import Sequence
 from deployments.model.rows.sight import Seen, Sight
-from deployments.model.rows.store import picture_key, prefix_key, prefix_tokens
 from deployments.model.settings import RowSettings
 
 logger = logging.getLogger("ray.serve")
@@ -79,6 +79,8 @@ class RowEngine:
             raise RuntimeError("a thread of the engine has died")
         if any(self.load()) and time.monotonic() - self._beat > STUCK_AFTER_S:
             raise RuntimeError(f"the engine has not finished a step for {STUCK_AFTER_S:.0f} s")
+        if self.sight.busy_s() > STUCK_AFTER_S:
+            raise RuntimeError(f"the vision tower has looked at the same pictures for {STUCK_AFTER_S:.0f} s")
 
     def close(self) -> None:
         """Finish what has rows, refuse what waits."""

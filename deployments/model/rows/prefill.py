@@ -30,12 +30,18 @@ class Prefiller:
         begin = 0 if known is None else sequence.prefix_tokens
         positions, delta = self.family.positions(prompt, pictures)
         input_ids = prompt.input_ids[0, begin:].to(self.cache.kv.device)
-        shown = [] if begin else [sequence.features[key] for key in sequence.keys]
+        shown = [] if begin else [self._features(sequence, key) for key in sequence.keys]
         embeddings = self.family.embed(input_ids, shown)
         if known is not None:
             self.cache.restore(sequence.rows[0], known)
         sequence.begin = sequence.length = begin
         sequence.positions, sequence.delta, sequence.embeddings = positions, delta, embeddings
+
+    @staticmethod
+    def _features(sequence: Sequence, key: bytes) -> torch.Tensor:
+        if key not in sequence.features:
+            raise MemoryError("what was known of the picture has been given up for memory")
+        return sequence.features[key]
 
     def run(self, group: Ordered[Sequence], room: int) -> Proposals:
         """The next chunks of these, ``room`` tokens in all; proposals for those whose prompt is then complete.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 
 from deployments.model.engine import Answering, EngineRequest
-from deployments.model.rows.beams import Beams, Greedy
+from deployments.model.rows.beams import ROOT, Beams, Greedy, Node
 
 
 @dataclass(slots=True, eq=False)
@@ -15,8 +15,9 @@ class Sequence:
     ``keys`` are those of its pictures, ``features`` what has been seen of them while it waits. ``delta`` turns an index
     of a token into its rotary position. ``prefix`` is the key of the first ``prefix_tokens`` of the prompt, up to its
     last picture, in the prefix store, and ``begin`` tokens came out of there; ``embeddings`` (tokens, hidden size) are
-    those of the rest of the prompt and ``positions`` (3, tokens) those of all of it, until it is prefilled. ``told`` of
-    its tokens have been passed on. ``admitted`` is when it got its rows; times are those of ``time.perf_counter``.
+    those of the rest of the prompt and ``positions`` (3, tokens) those of all of it, until it is prefilled. ``told`` is
+    up to where its tokens have been passed on. ``admitted`` is when it got its rows; times are those of
+    ``time.perf_counter``.
     """
 
     id: int
@@ -35,7 +36,12 @@ class Sequence:
     embeddings: torch.Tensor | None = None
     positions: torch.Tensor | None = None
     admitted: float = 0.0
-    told: int = 0
+    told: Node = ROOT
+
+    @property
+    def written(self) -> int:
+        """Columns of its rows that may hold anything: also those of a chunk, or of a step, that failed half done."""
+        return max(self.length + 1, self.request.prompt.tokens)
 
     @property
     def missing(self) -> int:

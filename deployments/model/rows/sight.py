@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class Sight:
         self._family, self._device, self._tell = family, device, tell
         self._lot, self._threads = lot if device.type == "cuda" else 0, threads
         self._asked: SimpleQueue[tuple[bytes, Pixels] | None] = SimpleQueue()
+        self._began: float | None = None  # to look at what it looks at
         self._thread = threading.Thread(target=self._work, name="vision", daemon=True)
         self._thread.start()
 
@@ -49,6 +51,11 @@ class Sight:
 
     def is_alive(self) -> bool:
         return self._thread.is_alive()
+
+    def busy_s(self) -> float:
+        """For how long it has been looking at the same pictures; 0 while there are none."""
+        began = self._began  # one read: the other thread writes it
+        return 0.0 if began is None else time.monotonic() - began
 
     def close(self) -> None:
         """Asked pictures that were not looked at are forgotten."""
@@ -62,7 +69,10 @@ class Sight:
         torch.set_num_threads(self._threads)
         with self._own_stream():
             for lot in self._lots():
-                for seen in self._looked(lot):
+                self._began = time.monotonic()
+                found = self._looked(lot)
+                self._began = None
+                for seen in found:
                     self._tell(seen)
 
     def _lots(self) -> Iterator[dict[bytes, Pixels]]:

@@ -15,7 +15,7 @@ from deployments.contract import Level
 from deployments.errors import DeadlineExceeded, Overloaded, QuestionTooLong, Unavailable
 from deployments.model.families.glm46v import Glm
 from deployments.model.health import MOST_FAILURES
-from deployments.model.rows import decode
+from deployments.model.rows import batch, decode
 from deployments.model.rows.batch import Batch
 from deployments.model.rows.beams import token_ids
 from deployments.model.rows.engine import STUCK_AFTER_S, RowEngine, begun
@@ -309,6 +309,158 @@ def test_a_beam_search_is_told_from_its_collapse_on(loaded, stepped):
     assert len(told[0]) > 3
     assert {len(ids) for ids in told[1:]} == {1}
     assert sum(told, ()) == answer.token_ids
+
+
+def test_a_listener_that_raises_fails_its_own_request_and_is_told_nothing_twice(loaded, engine, alone):
+    told = []
+
+    def raising(ids):
+        told.append(ids)
+        if len(told) == 3:
+            raise LookupError("nobody is there")
+
+    good, bad = question(loaded, 2, max_new_tokens=9), question(loaded, 1, max_new_tokens=9)
+    futures = [engine.submit(replace(bad, on_tokens=raising)), engine.submit(good)]
+    with pytest.raises(LookupError, match="nobody is there"):
+        futures[0].result(timeout=60)
+    assert futures[1].result(timeout=60).token_ids == alone(loaded, good).token_ids
+    assert len(told) == 3
+    assert all_rows_are_free(engine)
+
+
+def test_a_listener_that_raises_when_its_beams_collapse_fails_its_own_request(loaded, stepped):
+    def raising(_):
+        raise LookupError("nobody is there")
+
+    future = stepped.submit(replace(question(loaded, 1, beam_width=4, max_new_tokens=20), on_tokens=raising))
+    stepped.step(5)
+    stepped.batch.collapse(stepped.batch.decoding[0])
+    with pytest.raises(LookupError, match="nobody is there"):
+        future.result(timeout=0)
+    assert all_rows_are_free(stepped)
+
+
+def test_an_answer_that_cannot_be_written_fails_its_own_request(loaded, engine, alone, monkeypatch):
+    good, bad = question(loaded, 2), question(loaded, 1)
+    spoilt, answer = alone(loaded, bad).token_ids, alone(loaded, good).token_ids
+    real = loaded.tokenizer.decode
+
+    def decode_(ids, **more):
+        if tuple(ids) == spoilt:
+            raise LookupError("no such token")
+        return real(ids, **more)
+
+    monkeypatch.setattr(loaded.tokenizer, "decode", decode_)
+    futures = [engine.submit(bad), engine.submit(good)]
+    with pytest.raises(LookupError, match="no such token"):
+        futures[0].result(timeout=60)
+    assert futures[1].result(timeout=60).token_ids == answer
+    assert all_rows_are_free(engine)
+
+
+def test_rows_that_cannot_be_moved_for_want_of_memory_are_moved_at_the_next_try(loaded, engine, alone, monkeypatch):
+    real, failures = engine.batch.cache.reorder, [1, 1]
+
+    def failing(*arguments):
+        if failures and arguments[0] != arguments[1]:
+            failures.pop()
+            raise torch.OutOfMemoryError("injected")
+        return real(*arguments)
+
+    request = question(loaded, 1, beam_width=4, max_new_tokens=20)
+    expected = alone(loaded, request).token_ids
+    monkeypatch.setattr(engine.batch.cache, "reorder", failing)
+    with pytest.raises(Overloaded, match="out of memory"):
+        engine.submit(request).result(timeout=60)  # twice in a row
+    failures.append(1)
+    answer = engine.submit(request).result(timeout=60)
+    assert not failures
+    assert (answer.token_ids, answer.level) == (expected, Level.FULL)
+
+
+def test_numbers_that_are_none_fail_their_own_request_and_leave_nothing_behind(loaded, engine, alone, monkeypatch):
+    family = engine.batch.prefiller.family
+    real, poisoned = family.embed, question(loaded, 1, beam_width=4)
+    good = [question(loaded, number, beam_width=width) for number, width in ((2, 1), (3, 2))]
+    expected = [alone(loaded, request).token_ids for request in good]
+
+    def embed(input_ids, features):
+        spoilt = torch.equal(input_ids, poisoned.prompt.input_ids[0])
+        return real(input_ids, features) * (torch.nan if spoilt else 1)
+
+    monkeypatch.setattr(family, "embed", embed)
+    for _ in range(3):  # in rows that the poisoned one has had before
+        futures = [engine.submit(request) for request in (poisoned, *good)]
+        with pytest.raises(ArithmeticError, match="NaN"):
+            futures[0].result(timeout=60)
+        assert [future.result(timeout=60).token_ids for future in futures[1:]] == expected
+    assert all_rows_are_free(engine)
+    assert not engine.batch.cache.kv[:, :, :, : SETTINGS.length].any()
+
+
+def test_a_chunk_that_failed_half_done_leaves_nothing_behind(loaded, stepped, monkeypatch):
+    family = stepped.family
+    real = family.logits
+    monkeypatch.setattr(family, "logits", lambda hidden: 1 / 0)
+    future = stepped.submit(question(loaded, 1))
+    stepped.run()
+    assert isinstance(future.exception(timeout=0), ZeroDivisionError)
+    assert not stepped.batch.cache.kv[:, :, :, : SETTINGS.length].any()
+    monkeypatch.setattr(family, "logits", real)
+    assert all_rows_are_free(stepped)
+
+
+def test_a_step_takes_no_more_tokens_than_its_budget_whatever_waits(loaded, alone, monkeypatch):
+    stepped = Stepped(loaded, SETTINGS.model_copy(update={"prefill_tokens": 20}))
+    steps, real = [], stepped.family.hidden
+
+    def counted(embeddings, *more):
+        steps[-1] += len(embeddings)
+        return real(embeddings, *more)
+
+    monkeypatch.setattr(stepped.family, "hidden", counted)
+    requests = [question(loaded, n, beam_width=width) for n, width in enumerate((4, 1, 2, 1, 4, 1, 1, 2))]
+    futures = [stepped.submit(request) for request in requests]
+    while any(stepped.batch.load()):
+        steps.append(0)
+        stepped.step()
+    assert max(steps) == 20
+    assert all(future.result(timeout=0).token_ids for future in futures)
+
+
+def test_to_tell_a_long_answer_each_of_its_tokens_is_read_once(loaded, engine, monkeypatch):
+    read, real = [], batch.token_ids
+
+    def counted(*arguments):
+        ids = real(*arguments)
+        read.append(len(ids))
+        return ids
+
+    monkeypatch.setattr(batch, "token_ids", counted)
+    request = replace(question(loaded, 1, max_new_tokens=100), on_tokens=lambda _: None)
+    tokens = engine.submit(request).result(timeout=60).usage.completion_tokens
+    assert sum(read) <= 2 * (tokens + 1)  # once for the listener, once for the answer
+
+
+def test_a_vision_tower_that_hangs_is_noticed(loaded, engine, monkeypatch):
+    family, begun, go_on = engine.batch.prefiller.family, threading.Event(), threading.Event()
+    real = family.features
+
+    def hanging(pictures):
+        begun.set()
+        go_on.wait(timeout=60)
+        return real(pictures)
+
+    monkeypatch.setattr(family, "features", hanging)
+    future = engine.submit(question(loaded, 1))
+    begun.wait(timeout=60)
+    engine.check()
+    engine.sight._began -= 2 * STUCK_AFTER_S
+    with pytest.raises(RuntimeError, match="looked at the same pictures for 60 s"):
+        engine.check()
+    go_on.set()
+    assert future.result(timeout=60).token_ids
+    engine.check()
 
 
 def test_a_closed_engine_finishes_what_runs_and_has_what_waits_asked_elsewhere(loaded):
