@@ -148,8 +148,8 @@ def test_a_closed_engine_takes_nothing_and_says_so(vision_model, request_of):
         engine.check()
 
 
-def test_who_waits_when_the_engine_closes_is_told_at_once_and_who_runs_is_answered(vision_model, request_of):
-    """Not cancelled, which nobody of them has asked for, and not only once the long answer before them has ended."""
+def held_up(loaded):
+    """An engine, and two events: set when it begins a request; to be set for it to go on."""
     running, go_on = threading.Event(), threading.Event()
 
     def clock():
@@ -157,7 +157,12 @@ def test_who_waits_when_the_engine_closes_is_told_at_once_and_who_runs_is_answer
         go_on.wait(30)
         return 0.0
 
-    engine = ReferenceEngine(vision_model.loaded, clock)
+    return ReferenceEngine(loaded, clock), running, go_on
+
+
+def test_who_waits_when_the_engine_closes_is_told_at_once_and_who_runs_is_answered(vision_model, request_of):
+    """Not cancelled, which nobody of them has asked for, and not only once the long answer before them has ended."""
+    engine, running, go_on = held_up(vision_model.loaded)
     first = engine.submit(request_of())
     running.wait(30)
     others = [engine.submit(request_of()) for _ in range(3)]
@@ -173,14 +178,7 @@ def test_who_waits_when_the_engine_closes_is_told_at_once_and_who_runs_is_answer
 
 def test_an_answer_that_closing_cannot_wait_for_is_unavailable_here(vision_model, request_of, monkeypatch):
     monkeypatch.setattr(reference, "CLOSING_S", 0.0)
-    running, go_on = threading.Event(), threading.Event()
-
-    def clock():
-        running.set()
-        go_on.wait(30)
-        return 0.0
-
-    engine = ReferenceEngine(vision_model.loaded, clock)
+    engine, running, go_on = held_up(vision_model.loaded)
     future = engine.submit(request_of())
     running.wait(30)
     engine.close()

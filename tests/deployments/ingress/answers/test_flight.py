@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,6 +70,21 @@ Callers = list[asyncio.Task[tuple[str, bool]]]
 
 def start(flights: Flights[str, str], *computes: Callable[[], Awaitable[str]]) -> Callers:
     return [asyncio.create_task(flights.run("key", compute)) for compute in computes]
+
+
+async def ends_of(call: Callable[[int], Coroutine[Any, Any, Any]], leaves: Sequence[int | None]) -> list[Any]:
+    """What becomes of a call by each number; those with a number of turns leave after so many."""
+
+    async def leave(task: asyncio.Task[Any], turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+
+    calls = [asyncio.create_task(call(number)) for number in range(len(leaves))]
+    leaving = [leave(task, turns) for task, turns in zip(calls, leaves, strict=True) if turns is not None]
+    async with asyncio.timeout(20):
+        await asyncio.gather(*leaving)
+        return await asyncio.gather(*calls, return_exceptions=True)
 
 
 def test_fifty_at_once_are_one_computation() -> None:
@@ -277,16 +292,7 @@ def test_any_schedule(schedule: list[Caller]) -> None:
                 await asyncio.sleep(0)
             return await flights.run("key", lambda: compute(number))
 
-        async def leave(task: asyncio.Task[tuple[int, bool]], turns: int) -> None:
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            task.cancel()
-
-        calls = [asyncio.create_task(call(number)) for number in range(len(schedule))]
-        leaving = [leave(task, who.leaves) for task, who in zip(calls, schedule, strict=True) if who.leaves is not None]
-        async with asyncio.timeout(20):
-            await asyncio.gather(*leaving)
-            ends = await asyncio.gather(*calls, return_exceptions=True)
+        ends = await ends_of(call, [who.leaves for who in schedule])
         for number, (who, end) in enumerate(zip(schedule, ends, strict=True)):
             if isinstance(end, asyncio.CancelledError):
                 assert who.leaves is not None
@@ -356,16 +362,7 @@ def test_any_schedule_of_listeners(schedule: list[Listener]) -> None:
                     heard[number] += item
             raise AssertionError
 
-        async def leave(task: asyncio.Task[tuple[int, bool]], turns: int) -> None:
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            task.cancel()
-
-        calls = [asyncio.create_task(call(number)) for number in range(len(schedule))]
-        leaving = [leave(task, who.leaves) for task, who in zip(calls, schedule, strict=True) if who.leaves is not None]
-        async with asyncio.timeout(20):
-            await asyncio.gather(*leaving)
-            ends = await asyncio.gather(*calls, return_exceptions=True)
+        ends = await ends_of(call, [who.leaves for who in schedule])
         for number, (who, end) in enumerate(zip(schedule, ends, strict=True)):
             assert "".join(TEXT).startswith(heard[number])
             if isinstance(end, asyncio.CancelledError):
