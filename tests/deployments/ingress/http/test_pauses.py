@@ -5,6 +5,7 @@ units of a known piece of work that is measured beside it: ``BOUND_UNITS`` of th
 """
 
 import asyncio
+import gc
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -244,6 +245,15 @@ def unit_s() -> float:
         total += number & 7
     assert total
     return time.thread_time() - began
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_objects_only() -> Iterator[None]:
+    """What other tests have left in this process is not gone through by the garbage collector in a request's turn."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")
