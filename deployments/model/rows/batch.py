@@ -85,6 +85,7 @@ class Batch:
             return
         for sequence in asked:
             sequence.features[seen.key] = seen.outcome
+            sequence.seeing_s += seen.took_s
         self.features.put(seen.key, seen.outcome)
 
     def load(self) -> tuple[int, int]:
@@ -273,6 +274,8 @@ class Batch:
         search, prompt, now = sequence.search, sequence.request.prompt, time.perf_counter()
         if not search.done:
             return
+        waited_s = sequence.admitted - sequence.arrived
+        seeing_s = min(sequence.seeing_s, waited_s)  # somebody else may have had it begun earlier
         ids = token_ids(search.best)
         stopped = bool(ids) and ids[-1] in self._loaded.eos_token_ids
         ids = ids[:-1] if stopped else ids
@@ -282,8 +285,8 @@ class Batch:
             level=Level.FULL if isinstance(search, Beams) else Level.FAST,
             finish_reason="stop" if stopped else "length",
             usage=Usage(prompt.tokens, prompt.image_tokens, len(ids)),
-            queue_ms=(sequence.admitted - sequence.arrived) * 1e3,
-            generate_ms=(now - sequence.admitted) * 1e3,
+            queue_ms=(waited_s - seeing_s) * 1e3,
+            generate_ms=(now - sequence.admitted + seeing_s) * 1e3,
         )
         self._release(sequence)
         self.health.answered()

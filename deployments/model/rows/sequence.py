@@ -16,8 +16,8 @@ class Sequence:
     of a token into its rotary position. ``prefix`` is the key of the first ``prefix_tokens`` of the prompt, up to its
     last picture, in the prefix store, and ``begin`` tokens came out of there; ``embeddings`` (tokens, hidden size) are
     those of the rest of the prompt and ``positions`` (3, tokens) those of all of it, until it is prefilled. ``told`` is
-    up to where its tokens have been passed on. ``admitted`` is when it got its rows; times are those of
-    ``time.perf_counter``.
+    up to where its tokens have been passed on. ``admitted`` is when it got its rows, by ``time.perf_counter`` as all
+    times; of the wait before, ``seeing_s`` were spent on its pictures.
     """
 
     id: int
@@ -37,6 +37,7 @@ class Sequence:
     positions: torch.Tensor | None = None
     admitted: float = 0.0
     told: Node = ROOT
+    seeing_s: float = 0.0
 
     @property
     def written(self) -> int:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 
 import torch
@@ -19,10 +19,11 @@ logger = logging.getLogger("ray.serve")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What came of a picture: (visual tokens, hidden size), or why there is nothing."""
+    """What came of a picture after ``took_s``: (visual tokens, hidden size), or why there is nothing."""
 
     key: bytes
     outcome: torch.Tensor | Exception
+    took_s: float = 0.0
 
 
 def tokens_of(picture: Pixels) -> int:
@@ -70,10 +71,10 @@ class Sight:
         with self._own_stream():
             for lot in self._lots():
                 self._began = time.monotonic()
-                found = self._looked(lot)
+                found, took_s = self._looked(lot), self.busy_s()
                 self._began = None
                 for seen in found:
-                    self._tell(seen)
+                    self._tell(replace(seen, took_s=took_s))
 
     def _lots(self) -> Iterator[dict[bytes, Pixels]]:
         """What waits, in lots of at most so many tokens, or of one picture; ends with the first None."""

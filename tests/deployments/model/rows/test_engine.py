@@ -33,12 +33,12 @@ class Stepped:
 
     def __init__(self, loaded, settings, clock=time.time):
         self.loaded, self.settings, self.ids = loaded, settings, count()
-        self.family = Glm(loaded.model, loaded.layout)
+        self.family, self.took_s = Glm(loaded.model, loaded.layout), 0.0
         self.batch = Batch(loaded, self.family, settings, clock, self.look)
 
     def look(self, key, picture):
         """At once, where an engine has a thread for it."""
-        self.batch.take(Seen(key, self.family.features([picture])[0]))
+        self.batch.take(Seen(key, self.family.features([picture])[0], self.took_s))
 
     def submit(self, request):
         sequence = begun(next(self.ids), request, self.loaded, self.settings)
@@ -440,6 +440,21 @@ def test_to_tell_a_long_answer_each_of_its_tokens_is_read_once(loaded, engine, m
     request = replace(question(loaded, 1, max_new_tokens=100), on_tokens=lambda _: None)
     tokens = engine.submit(request).result(timeout=60).usage.completion_tokens
     assert sum(read) <= 2 * (tokens + 1)  # once for the listener, once for the answer
+
+
+def test_the_time_in_which_its_pictures_are_seen_is_work_and_no_waiting(loaded, stepped):
+    def times_of(took_s):
+        stepped.took_s = took_s
+        stepped.batch.features.clear()
+        stepped.batch.prefiller.prefixes.clear()
+        future = stepped.submit(question(loaded, 1, max_new_tokens=1))
+        stepped.run()
+        return future.result(timeout=0)
+
+    at_once, all_the_while = times_of(0.0), times_of(3600.0)  # more than it has waited: begun for somebody else
+    assert at_once.queue_ms > 0
+    assert all_the_while.queue_ms == 0
+    assert all_the_while.generate_ms < 3600e3
 
 
 def test_a_vision_tower_that_hangs_is_noticed(loaded, engine, monkeypatch):
