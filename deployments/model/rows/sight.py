@@ -19,7 +19,7 @@ logger = logging.getLogger("ray.serve")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What came of a picture after ``took_s``: (visual tokens, hidden size), or why there is nothing."""
+    """What came of a picture after ``took_s``, a share of its lot: (visual tokens, hidden size), or why none."""
 
     key: bytes
     outcome: torch.Tensor | Exception
@@ -71,7 +71,7 @@ class Sight:
         with self._own_stream():
             for lot in self._lots():
                 self._began = time.monotonic()
-                found, took_s = self._looked(lot), self.busy_s()
+                found, took_s = self._looked(lot), self.busy_s() / len(lot)
                 self._began = None
                 for seen in found:
                     self._tell(replace(seen, took_s=took_s))
