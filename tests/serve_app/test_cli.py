@@ -71,7 +71,7 @@ MISSPELT = {
     "args": ("      ingress:\n        samples", "      ingres:\n        samples"),
     "args.model": ("        quantization:", "        quantisation:"),
     "args.ingress": ("        records:", "        record:"),
-    "deployment": ("        max_queued_requests: 200", "        max_queued_request: 200"),
+    "deployment": ("        max_queued_requests: 1000", "        max_queued_request: 1000"),
     "autoscaling_config": ("          max_replicas:", "          max_replica:"),
     "ray_actor_options": (
         "          num_cpus: 0.2\n          runtime_env",
