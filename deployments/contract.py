@@ -76,15 +76,15 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A picture ready for the model: where its tiles are, and what is known without them.
+    """A picture ready for the model, and what is known of it without its pixels.
 
-    ``tiles`` is an object reference to a ``tuple[Pixels, ...]`` in the cluster's store: the pixels go from the
-    preprocessor to the model and never through the ingress. ``sizes`` are the tiles' (height, width), ``places`` where
-    in the picture they belong: the overview first, then the tiles of a large picture in reading order; ``boxes`` are
-    their (left, top, right, bottom) in pixels of the upright picture, whose (width, height) is ``size``. ``picture`` is
-    a digest of its pixels: requests about one picture go to the replica that knows it, and answers are found again by
-    it. ``flags`` are the verdicts that did not block it. ``full_boxes`` are those of level ``full`` where it would have
-    shown others, and empty where it would have shown just these.
+    ``tiles`` is a ``tuple[Pixels, ...]``, or where that is large an object reference to one in the cluster's store, so
+    that it goes from the preprocessor to the model and not through the ingress. ``sizes`` are the tiles' (height,
+    width), ``places`` where in the picture they belong: the overview first, then the tiles of a large picture in
+    reading order; ``boxes`` are their (left, top, right, bottom) in pixels of the upright picture, whose (width,
+    height) is ``size``. ``picture`` is a digest of its pixels: requests about one picture go to the replica that knows
+    it, and answers are found again by it. ``flags`` are the verdicts that did not block it. ``full_boxes`` are those of
+    level ``full`` where it would have shown others, and empty where it would have shown just these.
     """
 
     tiles: Any

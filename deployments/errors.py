@@ -40,7 +40,6 @@
     └── ServiceError                 500 internal               the request was fine, we could not answer it
         ├── EmptyAnswer              502 empty_answer
         ├── Unavailable              503 unavailable
-        │   └── PixelsLost           503 unavailable
         ├── Overloaded               429 overloaded
         ├── SafetyUnavailable        503 safety_unavailable
         └── DeadlineExceeded         504 deadline_exceeded
@@ -220,10 +219,6 @@ class EmptyAnswer(ServiceError):
 
 class Unavailable(ServiceError):
     status, code = 503, "unavailable"
-
-
-class PixelsLost(Unavailable):
-    """The prepared picture's owner died before the model read it; preparing it again is all it takes."""
 
 
 class Overloaded(ServiceError):

@@ -5,7 +5,7 @@ from typing import Any
 
 from ray import serve
 
-from deployments.contract import Answer, Level, Load, ModelInfo, Prepared, Question, Usage
+from deployments.contract import Answer, Level, Load, ModelInfo, Pixels, Place, Question, Usage
 from deployments.errors import TuwenError
 from deployments.model import deployment
 from deployments.model.settings import ModelSettings
@@ -39,15 +39,13 @@ class Model(deployment.Model):
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         pass
 
-    async def answer(self, prepared: Prepared, question: Question) -> Answer | TuwenError:
-        try:
-            await self._pixels(prepared)
-        except TuwenError as error:
-            return error
+    async def answer(self, pictures: tuple[Pixels, ...], places: tuple[Place, ...], question: Question) -> Answer:
         return ANSWER
 
-    async def stream(self, prepared: Prepared, question: Question) -> AsyncGenerator[str | Answer | TuwenError]:
-        yield await self.answer(prepared, question)
+    async def stream(
+        self, pictures: tuple[Pixels, ...], places: tuple[Place, ...], question: Question
+    ) -> AsyncGenerator[str | Answer | TuwenError]:
+        yield ANSWER
 
     def info(self) -> ModelInfo:
         return INFO

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import ray
 from ray import serve
-from ray.exceptions import OwnerDiedError, RayActorError, RayTaskError, TaskCancelledError
+from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
@@ -120,10 +120,10 @@ class RemotePreprocessor:
 
     async def prepare(self, data: bytes, level: Level, deadline: float, most_tokens: int | None) -> Prepared:
         preparing = self._handle.prepare.remote(data, level, deadline, most_tokens)
-        return cast(Prepared, await _called("the preprocessor", preparing))
+        return cast(Prepared, await called("the preprocessor", preparing))
 
     async def info(self) -> PreprocessInfo:
-        return cast(PreprocessInfo, await _called("the preprocessor", self._handle.info.remote()))
+        return cast(PreprocessInfo, await called("the preprocessor", self._handle.info.remote()))
 
 
 class RemoteModel:
@@ -131,31 +131,33 @@ class RemoteModel:
         self._handle = handle
 
     async def answer(self, prepared: Prepared, question: Question) -> Answer:
-        return cast(Answer, await _called("the model", self._knowing(prepared).answer.remote(prepared, question)))
+        answering = self._knowing(prepared).answer.remote(prepared.tiles, prepared.places, question)
+        return cast(Answer, await called("the model", answering))
 
     async def stream(self, prepared: Prepared, question: Question) -> AsyncGenerator[str | Answer]:
-        items = aiter(self._knowing(prepared).options(stream=True).stream.remote(prepared, question))
+        streaming = self._knowing(prepared).options(stream=True).stream
+        items = aiter(streaming.remote(prepared.tiles, prepared.places, question))
         while True:
             try:
-                yield cast(str | Answer, await _called("the model", anext(items)))
+                yield cast(str | Answer, await called("the model", anext(items)))
             except StopAsyncIteration:
                 return
 
     async def info(self) -> ModelInfo:
-        return cast(ModelInfo, await _called("the model", self._handle.info.remote()))
+        return cast(ModelInfo, await called("the model", self._handle.info.remote()))
 
     def _knowing(self, prepared: Prepared) -> DeploymentHandle:
         """The replica that knows the picture, as the router finds it."""
         return self._handle.options(session_id=prepared.picture)
 
 
-async def _called(who: str, response: Any) -> Any:
+async def called(who: str, response: Any) -> Any:
     """The deployment's result, with its faults and Ray's turned into our errors."""
     try:
         result = await response
     except BackPressureError as full:
         raise Overloaded(f"{who} has no room in its queue", full.retry_after_s) from full
-    except (RayActorError, DeploymentUnavailableError, OwnerDiedError) as gone:
+    except (RayActorError, DeploymentUnavailableError, ObjectLostError) as gone:  # the last: pixels, with their owner
         raise Unavailable(f"{who} is not available at the moment: ask again") from gone
     except (RequestCancelledError, TaskCancelledError) as cancelled:  # while queued, or once a replica had it
         raise asyncio.CancelledError from cancelled

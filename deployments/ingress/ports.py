@@ -27,7 +27,7 @@ class Preprocessor(Protocol):
 
 class Model(Protocol):
     async def answer(self, prepared: Prepared, question: Question) -> Answer:
-        """Raises PixelsLost, DeadlineExceeded, EmptyAnswer, Overloaded, Unavailable."""
+        """Raises DeadlineExceeded, EmptyAnswer, Overloaded, Unavailable."""
         ...
 
     def stream(self, prepared: Prepared, question: Question) -> AsyncGenerator[str | Answer]:

@@ -7,10 +7,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ray.exceptions import ObjectLostError, OwnerDiedError
-
-from deployments.contract import Answer, Level, Load, ModelInfo, Pixels, Place, Prepared, Question
-from deployments.errors import EmptyAnswer, PixelsLost, TuwenError
+from deployments.contract import Answer, Level, Load, ModelInfo, Pixels, Place, Question
+from deployments.errors import EmptyAnswer, TuwenError
 from deployments.knobs import LiveKnobs
 from deployments.model.settings import ModelKnobs, ModelSettings
 
@@ -39,19 +37,21 @@ class Model:
         self._knobs.take(user_config)
         self._model.knobs = self._knobs.present
 
-    async def answer(self, prepared: Prepared, question: Question) -> Answer | TuwenError:
+    async def answer(
+        self, pictures: tuple[Pixels, ...], places: tuple[Place, ...], question: Question
+    ) -> Answer | TuwenError:
         """Answer about a prepared picture; a request's own fault, and a missed deadline, come back as values."""
         try:
-            pictures = await self._pixels(prepared)
-            return await self._answer(pictures, prepared.places, question)
+            return await self._answer(pictures, places, question)
         except TuwenError as error:
             return error
 
-    async def stream(self, prepared: Prepared, question: Question) -> AsyncGenerator[str | Answer | TuwenError]:
+    async def stream(
+        self, pictures: tuple[Pixels, ...], places: tuple[Place, ...], question: Question
+    ) -> AsyncGenerator[str | Answer | TuwenError]:
         """The answer's text as it comes, then the whole answer, or the error as ``answer`` gives it."""
         try:
-            pictures = await self._pixels(prepared)
-            async for item in self._streamed(pictures, prepared.places, question):
+            async for item in self._streamed(pictures, places, question):
                 yield item
         except TuwenError as error:
             yield error
@@ -69,13 +69,6 @@ class Model:
     def __del__(self) -> None:
         if hasattr(self, "_model"):
             self._model.close()
-
-    async def _pixels(self, prepared: Prepared) -> tuple[Pixels, ...]:
-        try:
-            tiles: tuple[Pixels, ...] = await prepared.tiles
-        except (ObjectLostError, OwnerDiedError) as fault:
-            raise PixelsLost("the prepared picture was lost with its preprocessor: send the request again") from fault
-        return tiles
 
     async def _answer(self, pictures: tuple[Pixels, ...], places: tuple[Place, ...], question: Question) -> Answer:
         knobs = self._model.knobs  # one read: they may be swapped

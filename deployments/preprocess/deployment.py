@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from deployments.contract import Level, Prepared, PreprocessInfo
+from deployments.contract import Level, Pixels, Prepared, PreprocessInfo
 from deployments.errors import TuwenError
 from deployments.knobs import LiveKnobs
 from deployments.malloc import give_back_freed_memory
@@ -18,6 +18,9 @@ from deployments.preprocess.safety.filter import SafetyFilter
 from deployments.preprocess.safety.load import load_checks
 from deployments.preprocess.sandbox import Sandbox
 from deployments.preprocess.settings import PreprocessKnobs, PreprocessSettings
+
+INLINE_BYTES = 2**20
+"""Pixels that are fewer ride in the calls: cheaper than a place in the object store and a look there."""
 
 
 class Preprocessor:
@@ -45,7 +48,7 @@ class Preprocessor:
     async def prepare(
         self, data: bytes, level: Level = Level.FULL, deadline: float = math.inf, most_tokens: int | None = None
     ) -> Prepared | TuwenError:
-        """Put the picture's tiles into the object store and return where; a picture's fault comes back as a value.
+        """The picture's tiles, or where in the object store they are; a picture's fault comes back as a value.
 
         There are fewer tiles below ``full``, and rather than more than ``most_tokens`` visual tokens. At ``deadline``
         (seconds since the epoch) the fault is DeadlineExceeded.
@@ -62,7 +65,7 @@ class Preprocessor:
         subject = Subject(tiles.pixels[0], sha256(data).hexdigest(), tiles.picture)
         flags = self._safety.review(subject, knobs.safety)
         return Prepared(
-            tiles=ray.put(tiles.pixels),
+            tiles=handed_over(tiles.pixels),
             picture=tiles.picture,
             sizes=tiles.sizes,
             places=tiles.places,
@@ -78,3 +81,8 @@ class Preprocessor:
     def __del__(self) -> None:
         if hasattr(self, "_sandbox"):
             self._sandbox.close()
+
+
+def handed_over(pixels: tuple[Pixels, ...]) -> Any:
+    """The pixels themselves, or a reference to them where they are many."""
+    return pixels if sum(one.nbytes for one in pixels) <= INLINE_BYTES else ray.put(pixels)

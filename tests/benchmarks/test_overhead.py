@@ -1,19 +1,12 @@
 """What the graph adds: how rounds become figures, and the model that answers at once."""
 
-import asyncio
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from benchmarks.overhead.__main__ import MANY, Round, paired_ms, result, table
 from benchmarks.overhead.direct import Direct, user_config
-from benchmarks.overhead.instant import ANSWER, Model
 from benchmarks.peers.figures import Figures
-from deployments.errors import PixelsLost
-from deployments.model.settings import ModelSettings
 
-LOST = PixelsLost("lost")
 INSTANT = Figures(
     requests_per_s=90.0, p50_ms=20.0, p99_ms=30.0, tokens_per_s=0.0, right_share=0.0, errors=0,
     cpu_ms_per_request={"proxy": 5.0, "ingress": 9.0}, stages_ms={}, client_cpu_share=0.1, others_cpu_share=0.0,
@@ -47,22 +40,3 @@ def test_knobs_are_those_of_the_config():
     application: dict[str, Any] = {"deployments": [{"name": "Model", "user_config": {"level": "full"}}, {"name": "X"}]}
     assert user_config(application, "Model") == {"level": "full"}
     assert user_config(application, "X") == user_config(application, "Y") == {}
-
-
-@pytest.mark.parametrize(("fault", "answered"), [(None, ANSWER), (LOST, LOST)])
-def test_the_model_that_answers_at_once_takes_the_pixels_in(
-    monkeypatch: pytest.MonkeyPatch, fault: PixelsLost | None, answered: object
-):
-    taken = list[object]()
-
-    async def pixels(_: Model, prepared: object) -> tuple[()]:
-        taken.append(prepared)
-        if fault:
-            raise fault
-        return ()
-
-    monkeypatch.setattr(Model, "_pixels", pixels)
-    prepared: Any = object()
-    question: Any = None
-    assert asyncio.run(Model(ModelSettings()).answer(prepared, question)) is answered
-    assert taken == [prepared]

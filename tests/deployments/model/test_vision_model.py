@@ -5,7 +5,6 @@ import subprocess
 import sys
 from copy import copy
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -74,17 +73,13 @@ class Lent(Model):
 def test_a_question_of_control_tokens_alone_comes_back_as_an_error(vision_model, stream):
     """As a value: a caller's mistake is no failure of the deployment."""
 
-    async def pixels():
-        return (PIXELS,)
-
     async def outcome():
         deployment = object.__new__(Lent)
         deployment._model = vision_model
-        prepared = SimpleNamespace(tiles=pixels(), places=())
         question = Question("r", "<|user|>", None, float("inf"))
         if stream:
-            return [item async for item in deployment.stream(prepared, question)][-1]
-        return await deployment.answer(prepared, question)
+            return [item async for item in deployment.stream((PIXELS,), (), question)][-1]
+        return await deployment.answer((PIXELS,), (), question)
 
     assert isinstance(asyncio.run(outcome()), QuestionEmpty)
 
@@ -124,18 +119,11 @@ def test_what_is_streamed_is_what_is_answered(vision_model, tokenizer, said, thi
     model.engine = Saying(ids, tokenizer.decode(ids, skip_special_tokens=True))
     model.knobs = vision_model.knobs.model_copy(update={"enable_thinking": thinking})
 
-    async def pixels():
-        return (PIXELS,)
-
-    def prepared():
-        return SimpleNamespace(tiles=pixels(), places=())
-
     async def told():
         deployment, question = object.__new__(Lent), Question("r", "?", None, float("inf"))
         deployment._model = model
-        return [item async for item in deployment.stream(prepared(), question)], await deployment.answer(
-            prepared(), question
-        )
+        pieces = [item async for item in deployment.stream((PIXELS,), (), question)]
+        return pieces, await deployment.answer((PIXELS,), (), question)
 
     (*pieces, last), whole = asyncio.run(told())
     assert "".join(pieces) == last.text == whole.text == answer

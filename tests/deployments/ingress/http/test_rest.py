@@ -13,7 +13,6 @@ from deployments.errors import (
     FetchTimeout,
     ImageTooLarge,
     Overloaded,
-    PixelsLost,
     TuwenError,
     Unavailable,
 )
@@ -96,7 +95,7 @@ def test_a_download_s_fault_is_the_answer_and_is_tried_once(service, fault, stat
 
 def test_a_picture_lost_after_its_download_is_not_downloaded_again(service):
     service.downloader.files["https://example.com/a.png"] = b"picture bytes"
-    service.model.faults = [PixelsLost("lost")]
+    service.model.faults = [Unavailable("lost")]
     assert by_address(service, "https://example.com/a.png").status_code == 200
     assert (len(service.downloader.fetched), service.preprocessor.calls) == (1, 2)
 
@@ -167,9 +166,8 @@ def test_overload_is_an_error_with_retry_after_for_those_who_ask(service):
     assert response.headers["Retry-After"] == "3"
 
 
-@pytest.mark.parametrize("fault", [PixelsLost("lost"), Unavailable("gone")])
-def test_a_replica_that_dies_costs_a_second_try_and_no_answer(service, fault):
-    service.model.faults = [fault]
+def test_a_replica_that_dies_costs_a_second_try_and_no_answer(service):
+    service.model.faults = [Unavailable("gone")]
     response = service.client.post("/v1/ask", files=PICTURE, data={"question": "x"})
     assert response.json()["answer"] == "echo x"
     assert (service.preprocessor.calls, len(service.model.questions)) == (2, 2)
