@@ -113,9 +113,11 @@ class RowEngine:
 
     def _take_in(self) -> bool:
         """Hand what has arrived to the batch, waiting while there is nothing to do. False when closed and done."""
+        patience_s = self._patience_s
         try:
             while True:
-                arrived = self._inbox.get(timeout=self._patience_s)
+                arrived = self._inbox.get(timeout=patience_s)
+                patience_s = 0  # a step follows: it has the pictures seen of what arrived
                 if isinstance(arrived, Sequence):
                     self._add(arrived)
                 elif arrived is not None:

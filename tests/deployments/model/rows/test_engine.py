@@ -112,6 +112,12 @@ def question(loaded, which, **decoding):
     return request_to(loaded, f"question number {which}", shown, **decoding)
 
 
+def test_a_request_alone_waits_for_its_picture_only(loaded, monkeypatch, engine):
+    """Not for the next look at those that wait."""
+    monkeypatch.setattr("deployments.model.rows.engine.LOOK_S", 3600)
+    assert engine.submit(question(loaded, 1, max_new_tokens=3)).result(timeout=60).token_ids
+
+
 def test_a_collapsed_search_goes_on_greedily_from_its_best_hypothesis(loaded, alone, stepped):
     """Its first tokens are the best beam's at the collapse, the others those of a greedy search that begins with them."""
     request = question(loaded, 1, beam_width=4, max_new_tokens=30)
