@@ -38,10 +38,9 @@ class RowCache:
             targets, origins = ([pair[side] for pair in moved] for side in (0, 1))
             self.kv[:, targets, :, begin:end] = self.kv[:, origins, :, begin:end]
 
-    def move(self, source: int, target: int, length: int) -> None:
-        """The first ``length`` tokens of a row go to another one, which is clear; then the row is."""
+    def copy(self, source: int, target: int, length: int) -> None:
+        """The first ``length`` tokens of a row go to another one, which is clear."""
         self.kv[:, target, :, :length] = self.kv[:, source, :, :length]
-        self.clear(source, length)
 
     def clear(self, row: int, length: int) -> None:
         self.kv[:, row, :, :length] = 0

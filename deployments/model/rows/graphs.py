@@ -10,8 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from deployments.model.families.family import Family
 from deployments.model.rows.cache import RowCache, Segment
-from deployments.model.rows.decode import EagerForward, Fed
+from deployments.model.rows.decode import EagerForward, Fed, Forward
+from deployments.model.settings import RowSettings
 
 logger = logging.getLogger("ray.serve")
 
@@ -77,3 +79,14 @@ class GraphedForward:
         for seen in reversed(columns):
             for rows in reversed(row_sizes(self._cache.rows)):
                 yield rows, seen
+
+
+@torch.inference_mode()
+def forward_for(family: Family, cache: RowCache, settings: RowSettings) -> Forward:
+    """The decode forward, on a GPU as graphs if the settings say so."""
+    eager = EagerForward(family, cache)
+    if cache.kv.device.type != "cuda" or not settings.cuda_graphs:
+        return eager
+    graphed = GraphedForward(eager, cache, settings.bucket, family.widths.vocabulary)
+    graphed.capture()
+    return graphed

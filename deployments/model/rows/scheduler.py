@@ -22,7 +22,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A request that holds ``width`` rows and has generated so many tokens."""
+    """A request that holds ``width`` rows and has generated so many tokens: none while its prompt is taken in."""
 
     id: int
     width: int
@@ -41,10 +41,11 @@ class Plan:
 def plan(free: int, waiting: Sequence[Waiting], running: Sequence[Running], prefill_tokens: int) -> Plan:
     """What to do in this step.
 
-    A request gets all the rows it asks for if one is then left for each that waits behind it, else a single one. When
-    there is none, the beams that have been searched longest collapse. Who is not ready is passed over. At most
-    ``prefill_tokens`` of prompt are taken in per step (but always one request), so that a long queue of prefills does
-    not hold up the rows that run.
+    A request gets as many of the rows it asks for as leave one for each that waits behind it, and at least one: a
+    narrower search is better than rows that stand idle. When there is none, the beams that have been searched longest
+    collapse, those whose prompt is still taken in last. Who is not ready is passed over. At most ``prefill_tokens`` of
+    prompt are taken in per step (but always one request), so that a long queue of prefills does not hold up the rows
+    that run.
     """
     queue = sorted(waiting, key=lambda request: -request.priority)  # stable: first come, first served within it
     spare = sorted((r for r in running if r.width > 1 and r.collapsible), key=lambda r: -r.generated)
@@ -63,7 +64,7 @@ def plan(free: int, waiting: Sequence[Waiting], running: Sequence[Running], pref
         if free < fewest:
             break
         behind = len(queue) - place - 1
-        width = request.width if free >= request.width + behind else fewest
+        width = max(fewest, min(request.width, free - behind))
         admit.append((request.id, width))
         free -= width
         prefill_tokens -= request.tokens

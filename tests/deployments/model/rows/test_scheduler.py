@@ -21,9 +21,24 @@ def test_a_request_gets_the_rows_it_asks_for():
 
 
 def test_beams_are_narrowed_when_others_wait_for_the_rows():
-    decided = plan(5, waiting(4, 4), [], PLENTY)
-    assert decided.admit == ((100, 4), (101, 1))
-    assert plan(4, waiting(4, 4), [], PLENTY).admit == ((100, 1), (101, 1))
+    assert plan(5, waiting(4, 4), [], PLENTY).admit == ((100, 4), (101, 1))
+    assert plan(4, waiting(4, 4), [], PLENTY).admit == ((100, 3), (101, 1))
+    assert plan(2, waiting(4, 4), [], PLENTY).admit == ((100, 1), (101, 1))
+
+
+def test_a_search_gets_the_rows_that_are_free_though_they_are_fewer_than_it_asks_for():
+    assert plan(3, waiting(4), [], PLENTY).admit == ((100, 3),)
+    assert plan(8, waiting(4, 4, 4), [], PLENTY).admit == ((100, 4), (101, 3), (102, 1))
+
+
+def test_beside_a_search_that_collapsed_for_it_a_newcomer_gets_the_rows_that_came_free():
+    assert plan(0, waiting(4), beams(1), PLENTY).admit == ((100, 3),)
+
+
+def test_a_search_whose_prompt_is_still_taken_in_gives_its_rows_up_after_those_that_search():
+    taken_in, searching = Running(1, 4, 0), Running(2, 4, 1)
+    assert plan(0, waiting(1), [taken_in, searching], PLENTY).collapse == (2,)
+    assert plan(0, waiting(1), [taken_in], PLENTY).collapse == (1,)
 
 
 def test_nobody_waits_while_somebody_holds_spare_beams():
@@ -76,9 +91,11 @@ def test_whatever_comes_rows_are_never_overdrawn_and_none_is_idle_while_somebody
     freed = sum(width_of[number] - 1 for number in decided.collapse)
     taken = sum(width for _, width in decided.admit)
     assert taken <= free + freed
-    assert all(width in (1, width_of[number]) for number, width in decided.admit)
+    assert all(1 <= width <= width_of[number] for number, width in decided.admit)
     assert len(set(decided.collapse)) == len(decided.collapse)
     left = [request for request in asked if request.id not in dict(decided.admit)]
+    if any(width < width_of[number] for number, width in decided.admit):
+        assert free + freed - taken <= len(left)  # one for each that still waits, and none idle
     if left:
         order = sorted(asked, key=lambda request: -request.priority)
         assert [number for number, _ in decided.admit] == [request.id for request in order[: len(decided.admit)]]
