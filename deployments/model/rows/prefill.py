@@ -36,6 +36,7 @@ class Prefiller:
             self.cache.restore(sequence.rows[0], known)
         sequence.begin = sequence.length = begin
         sequence.positions, sequence.delta, sequence.embeddings = positions, delta, embeddings
+        sequence.features = {}
 
     @staticmethod
     def _features(sequence: Sequence, key: bytes) -> torch.Tensor:
@@ -79,7 +80,6 @@ class Prefiller:
             sequence.length = piece.begin + piece.count
         for sequence in ended:
             sequence.embeddings = sequence.positions = None
-            sequence.features = {}
         return proposals
 
     def _share(self, sequence: Sequence, is_sound: bool) -> None:
