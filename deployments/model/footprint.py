@@ -30,11 +30,11 @@ class Steps:
     vision: int
 
 
-class _Live(TorchDispatchMode):
+class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
     """Counts what is alive of that which operations make; ``peak`` is the most there was at a time."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.peak = 0
         self._known: dict[int, tuple[weakref.ref[Any], int]] = {}
 

@@ -83,14 +83,17 @@ def weight_bytes(model: PreTrainedModel) -> dict[str, int]:
 
 def planned_bytes(model: PreTrainedModel, quantization: Quantization) -> int:
     """Bytes that the weights of a model, on the meta device say, will take: those of the layers to quantize in NF4."""
-    plain = [] if quantization == "none" else [layer for name, layer in model.named_modules() if _is_to_be(name, layer)]
-    values = [layer.weight.numel() for layer in plain]
-    held = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
-    return held - sum(layer.weight.nbytes for layer in plain) + sum(map(_nf4_bytes, values))
+    held = sum(int(tensor.nbytes) for tensor in (*model.parameters(), *model.buffers()))
+    if quantization == "none":
+        return held
+    weights = [
+        layer.weight for name, layer in model.named_modules() if _is_to_be(name) and isinstance(layer, nn.Linear)
+    ]
+    return held + sum(_nf4_bytes(weight.numel()) - int(weight.nbytes) for weight in weights)
 
 
-def _is_to_be(name: str, layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Linear) and not any(name.startswith(kept) for kept in KEPT)
+def _is_to_be(name: str) -> bool:
+    return not any(name.startswith(kept) for kept in KEPT)
 
 
 def _nf4_bytes(values: int) -> int:

@@ -1,7 +1,8 @@
 """Whether a replica fits its share of a GPU: the 9B's figures, what a misfit is told, and the arithmetic as measured."""
 
-from contextlib import contextmanager
+import gc
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,17 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import Glm46VConfig
 
 from benchmarks.gpu_engine import TEXT, VISION
-from deployments.model import footprint, memory, quantizing
+from deployments.model import footprint, memory
 from deployments.model.families.glm46v import Glm
 from deployments.model.loading import load
 from deployments.model.memory import MIB, Misfit
 from deployments.model.pixels import PatchLayout
 from deployments.model.rows.cache import RowCache
+from deployments.model.rows.engine import RowEngine
 from deployments.model.settings import ModelSettings, RowSettings
+
+from .rows.asking import picture, request_to
+from .rows.test_engine import Stepped
 
 ROOT = Path(__file__).resolve().parents[3]
 LAYOUT = PatchLayout(14, 2, 2, (0.5,) * 3, (0.5,) * 3, 1 / 255)
@@ -36,11 +41,11 @@ def glm_9b():
 
 
 def settings_of(**rows):
-    return ModelSettings(rows=RowSettings(length=4096, **rows))
+    return ModelSettings(rows=RowSettings(length=4096, bucket=512, **rows))
 
 
 def needed(shape, **rows):
-    return memory.need(shape, RowSettings(length=4096, **rows), BF16)
+    return memory.need(shape, RowSettings(length=4096, bucket=512, **rows), BF16)
 
 
 def test_a_token_of_a_row_costs_what_the_reference_says(glm_9b):
@@ -106,55 +111,84 @@ def test_where_not_even_one_row_fits_it_says_so():
         memory.check(needed(shape), 12 * 1024 * MIB, settings_of(), shape.kv, BF16)
 
 
-@contextmanager
-def allocations(found):
-    """Puts into ``found`` the most bytes that torch's allocator had given out at a time, and those at the end."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        yield
-    live, most = 0, 0
+def tensors_alive():
+    """Bytes of the storages that any tensor stands on, by their address."""
+    gc.collect()
+    alive = [
+        thing for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor) and thing.device.type == "cpu"
+    ]
+    return {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in alive}
+
+
+def allocated_at_most(work):
+    """Bytes that torch's allocator has given out at a time, by its own account."""
+    with torch.inference_mode(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        work()
     events = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        live += event.nbytes()
-        most = max(most, live)
-    found += [most, live]
+    sizes = (event.nbytes() for event in sorted(events, key=lambda event: event.start_ns()))
+    return max(accumulate(sizes))
 
 
-@pytest.fixture(scope="module", params=["none", "nf4"])
-def demo(request):
-    settings = ModelSettings(
-        checkpoint=str(ROOT / "demo" / "checkpoint"), device="cpu", quantization=request.param,
-        dtype="float32" if request.param == "none" else "bfloat16",
-    )  # fmt: skip
-    return load(settings), settings
+@pytest.mark.parametrize(("quantization", "dtype"), [("none", "float32"), ("nf4", "bfloat16")])
+def test_the_arithmetic_is_what_the_demo_checkpoint_takes(quantization, dtype):
+    checkpoint = str(ROOT / "demo" / "checkpoint")
+    settings = ModelSettings(checkpoint=checkpoint, device="cpu", quantization=quantization, dtype=dtype)
+    rows, before = settings.rows, tensors_alive()
+    loaded = load(settings)
+    family = Glm(loaded.model, loaded.layout)
+    weights = sum(size for address, size in tensors_alive().items() if address not in before)
+    cache = RowCache(family.kv_shape, rows.rows, rows.length, loaded.dtype, loaded.device)
+    with torch.inference_mode():
+        footprint.largest_prefill(family, cache, rows)  # the first one packs quantized weights anew
+    vision = allocated_at_most(lambda: footprint.largest_vision(family, rows))
+    prefill = allocated_at_most(lambda: footprint.largest_prefill(family, cache, rows))
+
+    shape = memory.shape_of(loaded.model.config, loaded.layout, rows, loaded.dtype, quantization)
+    told = memory.need(replace(shape, dequantized=0), rows, loaded.dtype, on_gpu=False)
+    assert weights == pytest.approx(told.weights, rel=WITHIN)
+    assert cache.kv.untyped_storage().nbytes() == told.rows
+    assert vision == pytest.approx(told.vision, rel=WITHIN)
+    assert prefill == pytest.approx(told.steps, rel=WITHIN)
 
 
-@pytest.fixture(scope="module")
-def told(demo):
-    """By arithmetic, before the model is taken apart."""
-    loaded, settings = demo
-    return memory.shape_of(loaded.model.config, loaded.layout, settings.rows, loaded.dtype, loaded.quantization)
+def test_the_stores_hold_what_was_told_while_a_picture_is_kept_too(vision_model):
+    """Room is made before what needs it is."""
+    loaded, rows = vision_model.loaded, RowSettings(rows=4, length=128, prefix_store_mb=1, feature_store_mb=1)
+    engine = RowEngine(loaded, rows)
+    most = []
+    for store in (engine.batch.features, engine.batch.prefiller.prefixes):
+        real = store.put
+        store.put = lambda key, tensor, real=real, store=store: (real(key, tensor), most.append(store.bytes))
+    save = engine.batch.cache.save
+
+    def saved(row, length):
+        kept = save(row, length)
+        most.append(engine.batch.prefiller.prefixes.bytes + kept.untyped_storage().nbytes())
+        return kept
+
+    engine.batch.cache.save = saved
+    asked = [request_to(loaded, "what?", (picture(seed, 112, 140),), max_new_tokens=1) for seed in range(60)]
+    assert all(future.result(timeout=60) for future in [engine.submit(request) for request in asked])
+    engine.close()
+    assert 0.8 * MIB < max(most) <= MIB
 
 
-def test_the_arithmetic_is_what_the_demo_checkpoint_takes(demo, told):
-    loaded, settings = demo
-    bytes_of = quantizing.weight_bytes(loaded.model)
-    beside, rows = [], []
-    with allocations(beside):
-        family = Glm(loaded.model, loaded.layout)
-    with allocations(rows):
-        cache = RowCache(family.kv_shape, settings.rows.rows, settings.rows.length, loaded.dtype, loaded.device)
-    assert bytes_of["quantized"] + bytes_of["kept"] + beside[-1] == pytest.approx(told.weights, rel=WITHIN)
-    need = memory.need(told, settings.rows, loaded.dtype, on_gpu=False)
-    assert rows[-1] == pytest.approx(need.rows, rel=WITHIN)
-    vision, prefill = [], []
-    with torch.inference_mode(), allocations(vision):
-        footprint.largest_vision(family, settings.rows)
-    with torch.inference_mode(), allocations(prefill):
-        footprint.largest_prefill(family, cache, settings.rows)
-    assert vision[0] == pytest.approx(told.steps.vision, rel=WITHIN)
-    assert prefill[0] == pytest.approx(told.steps.prefill, rel=WITHIN)
-    measured = bytes_of["quantized"] + bytes_of["kept"] + beside[-1] + rows[-1] + vision[0] + prefill[0]
-    assert measured + need.stores + need.pictures == pytest.approx(need.total - told.dequantized, rel=WITHIN)
+def test_what_is_on_its_way_into_rows_is_no_more_than_was_told(vision_model):
+    loaded = vision_model.loaded
+    rows = RowSettings(rows=16, length=128, prefill_tokens=48, prefix_store_mb=0, feature_store_mb=0)
+    stepped = Stepped(loaded, rows)
+    futures = [
+        stepped.submit(request_to(loaded, "what? " * (n % 9), (picture(n, 56 + 28 * (n % 5), 84),), max_new_tokens=9))
+        for n in range(30)
+    ]
+    most = 0
+    while any(stepped.batch.load()):
+        stepped.step()
+        held = [s.embeddings for s in stepped.batch.running if s.embeddings is not None]
+        held += [feature for s in (*stepped.batch.waiting, *stepped.batch.running) for feature in s.features.values()]
+        most = max(most, sum(len(tensor) for tensor in held))
+    assert all(future.result(timeout=0) for future in futures)
+    assert 100 < most <= memory.tokens_on_their_way(rows)
 
 
 class Told:

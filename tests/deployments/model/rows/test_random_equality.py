@@ -14,6 +14,7 @@ import pytest
 from deployments.contract import Level
 from deployments.model.rows.beams import Beams, token_ids
 from deployments.model.settings import RowSettings
+from deployments.model.vision_model import VisionModel
 
 from .asking import ending_in, picture, request_to
 from .test_engine import Stepped, greedy_from
@@ -26,9 +27,11 @@ FORCED = 0.05
 
 
 @pytest.fixture(scope="module")
-def loaded(vision_model):
-    """Whose answers end at tokens that come often, so that hypotheses end early, late and never."""
-    return ending_in(vision_model.loaded, vision_model.loaded.eos_token_ids)
+def loaded(checkpoint_of):
+    """Whose answers end at one token in eight, so that hypotheses end early, late and never."""
+    model = VisionModel.from_pretrained(checkpoint_of(7, num_hidden_layers=2))
+    model.close()
+    return ending_in(model.loaded, range(0, 320, 8))
 
 
 def random_settings(rng):
@@ -43,7 +46,7 @@ def random_request(rng, loaded):
     shown = [(), (rng.choice(PICTURES),), (rng.choice(PICTURES), rng.choice(PICTURES))][rng.choice((0, 1, 1, 2))]
     return request_to(
         loaded, rng.choice(("what?", "and this one here?", "a longer question than the others, about all of it")),
-        shown, beam_width=rng.randint(1, 6), max_new_tokens=rng.randint(1, 14),
+        shown, beam_width=rng.randint(1, 6), max_new_tokens=rng.randint(1, 12),
         length_penalty=rng.choice((-1.0, -0.3, 0.0, 0.7, 1.0, 2.0)), early_stopping=rng.choice((True, False, "never")),
     )  # fmt: skip
 
