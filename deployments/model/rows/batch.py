@@ -15,6 +15,7 @@ from functools import partial
 
 import torch
 
+from deployments.contract import Level
 from deployments.errors import DeadlineExceeded
 from deployments.model.engine import Clock
 from deployments.model.families.family import Family
@@ -22,7 +23,7 @@ from deployments.model.faults import is_device_fault, is_out_of_memory
 from deployments.model.health import Health, ending
 from deployments.model.loading import Loaded
 from deployments.model.rows import decode
-from deployments.model.rows.answers import generation_of
+from deployments.model.rows.answers import generation_of, level_of
 from deployments.model.rows.beams import Beams, Candidate, Greedy, token_ids
 from deployments.model.rows.cache import RowCache
 from deployments.model.rows.decode import Proposals
@@ -189,7 +190,10 @@ class Batch:
                 )
                 for s in self.waiting
             ],
-            running=[Running(s.id, len(s.rows), s.search.generated, settings.collapse) for s in self.running],
+            running=[
+                Running(s.id, len(s.rows), s.search.generated, settings.collapse, level_of(s) is not Level.FULL)
+                for s in self.running
+            ],
             prefill_tokens=room,
         )  # fmt: skip
 

@@ -1,9 +1,9 @@
 """Who gets rows and who collapses."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.model.rows.scheduler import Running, Waiting, plan
+from deployments.model.rows.scheduler import Plan, Running, Waiting, plan
 
 PLENTY = 10_000
 
@@ -57,6 +57,14 @@ def test_only_as_many_collapse_as_are_needed():
     assert plan(2, waiting(1), beams(1, 2), PLENTY).collapse == ()
 
 
+def test_a_narrow_search_collapses_before_whole_ones_and_for_whoever_can_be_whole():
+    narrow, whole = Running(1, 3, 5, narrow=True), Running(2, 4, 50)
+    assert plan(0, waiting(1), [narrow, whole], PLENTY).collapse == (1,)
+    assert plan(2, waiting(4), [narrow, whole], PLENTY) == Plan((1,), ((100, 4),))
+    assert plan(1, waiting(4), [narrow, whole], PLENTY) == Plan((), ((100, 1),))  # three are not enough
+    assert plan(1, waiting(4, 1), [narrow, whole], PLENTY) == Plan((1,), ((100, 2), (101, 1)))
+
+
 def test_a_greedy_request_among_greedy_ones_waits():
     assert plan(0, waiting(1), [Running(1, 1, 3)], PLENTY) == plan(0, [], [], PLENTY)
 
@@ -77,6 +85,7 @@ def test_what_may_not_collapse_does_not():
     assert plan(2, [Waiting(1, 4, 10, collapsible=False)], held, PLENTY).admit == ()
 
 
+@settings(max_examples=500)
 @given(
     free=st.integers(0, 16),
     queue=st.lists(st.tuples(st.sampled_from((1, 2, 4)), st.integers(1, 900), st.integers(0, 2)), max_size=30),
