@@ -279,10 +279,12 @@ class Batch:
         """What is done once and for one request, whose own fault it is if it fails: a listener's, say."""
         try:
             yield
-        except BaseException as fault:  # a listener may raise anything
+        except Exception as fault:
             if is_device_fault(fault):
                 raise
             self._fail(sequence, self.health.failed(fault))
+        except BaseException as fault:  # a listener may raise anything; handed on, it would end its process
+            self._fail(sequence, self.health.failed(RuntimeError(f"whoever listened has ended: {fault!r}")))
 
     def _tell(self, sequence: Sequence) -> None:
         """Pass on what is new in an answer that can only grow, to whoever listens."""

@@ -83,11 +83,15 @@ class Sight:
         torch.set_num_threads(self._threads)
         with self._own_stream():
             for lot in self._lots():
-                self._began = time.monotonic()
-                found, took_s = self._looked(lot), self.busy_s() / len(lot)
-                self._began = None
-                for seen in found:
-                    self._tell(replace(seen, took_s=took_s))
+                self._see(lot)
+                lot.clear()  # while it waits for others, it holds nobody's picture
+
+    def _see(self, lot: Mapping[bytes, Pixels]) -> None:
+        self._began = time.monotonic()
+        found, took_s = self._looked(lot), self.busy_s() / len(lot)
+        self._began = None
+        for seen in found:
+            self._tell(replace(seen, took_s=took_s))
 
     def _lots(self) -> Iterator[dict[bytes, Pixels]]:
         """What waits, in lots of at most so many tokens, or of one picture; ends with the first None."""

@@ -159,6 +159,18 @@ def test_whose_work_fails_every_time_fails_alone(engine, waves, expected, monkey
     assert isinstance(failed, Injected if kind == "an error" else Overloaded)
 
 
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_whatever_a_listener_or_a_callback_raises_the_thread_goes_on(engine, waves, expected, kind):
+    fault = Fault(kind("injected"), 1)
+    futures = answered(engine, waves, listen=fault.watch(print))
+    [failed] = check(engine, waves, futures, expected)
+    assert isinstance(failed, RuntimeError)  # handed on as it is, it would end whoever asked
+    fault = Fault(kind("injected"), 1)
+    futures = answered(engine, waves, called=fault.watch(print))
+    assert fault.was_raised
+    assert check(engine, waves, futures, expected) == []
+
+
 def test_the_sites_are_all_that_a_step_visits_of_the_rows_and_of_the_model():
     """A new one has to be added to the list."""
 
