@@ -16,6 +16,7 @@ from deployments.errors import DeadlineExceeded, Overloaded, QuestionTooLong, Un
 from deployments.model.families.glm46v import Glm
 from deployments.model.health import MOST_FAILURES
 from deployments.model.rows import batch, decode
+from deployments.model.rows import engine as row_engine
 from deployments.model.rows.batch import Batch
 from deployments.model.rows.beams import token_ids
 from deployments.model.rows.engine import STUCK_AFTER_S, RowEngine, begun
@@ -491,6 +492,31 @@ def test_a_step_whose_prompts_are_each_tried_by_themselves_keeps_its_budget(load
         stepped.step()
     assert max(steps) == 30
     assert all(future.result(timeout=0).token_ids for future in futures)
+
+
+def test_a_step_feeds_the_first_rows_whoever_has_left(loaded, alone, stepped, monkeypatch):
+    fed, real = [], stepped.batch.forward
+    monkeypatch.setattr(stepped.batch, "forward", lambda one: (fed.append(one.rows.tolist()), real(one))[1])
+    short = [stepped.submit(question(loaded, n, max_new_tokens=2)) for n in range(6)]
+    request = question(loaded, 1, beam_width=2, max_new_tokens=12)
+    long = stepped.submit(request)
+    stepped.run()
+    assert all(future.result(timeout=0) for future in short)
+    assert [0, 1] in fed
+    assert all(rows == list(range(len(rows))) for rows in fed)
+    assert long.result(timeout=0).token_ids == alone(loaded, request).token_ids
+
+
+def test_pictures_are_hashed_by_whoever_asks_and_not_while_rows_wait(loaded, engine, monkeypatch):
+    hashed, real = [], row_engine.picture_key
+
+    def noted(shown):
+        hashed.append(threading.current_thread())
+        return real(shown)
+
+    monkeypatch.setattr(row_engine, "picture_key", noted)
+    assert engine.submit(question(loaded, 1)).result(timeout=60)
+    assert hashed == [threading.current_thread()]
 
 
 def test_to_tell_a_long_answer_each_of_its_tokens_is_read_once(loaded, engine, monkeypatch):
