@@ -236,5 +236,9 @@ def check_measured(loaded: Loaded, family: Family, cache: RowCache, settings: Mo
     shape = shape_of(loaded.model.config, loaded.layout, settings.rows, loaded.dtype, loaded.quantization)
     told, share = need(shape, settings.rows, loaded.dtype), share_of(loaded.device, settings)
     found = measured(told, family, cache, settings.rows, CudaMeter(loaded.device))
-    logger.info("memory: %.0f MB of %.0f MB at its fullest, as measured: %s", found.total / MIB, share / MIB, found)
+    more = max(0, share - found.total) * settings.rows.rows // found.rows
+    logger.info(
+        "memory: %.0f MB of %.0f MB at its fullest, as measured: %s; %d rows more would fit",
+        found.total / MIB, share / MIB, found, more,
+    )  # fmt: skip
     check(found, share, settings, shape.kv, loaded.dtype)

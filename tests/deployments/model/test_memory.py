@@ -1,6 +1,7 @@
 """Whether a replica fits its share of a GPU: the 9B's figures, what a misfit is told, and the arithmetic as measured."""
 
 import gc
+import re
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -217,3 +218,26 @@ def test_measured_the_sum_is_what_the_device_says_and_no_row_is_left_dirty(visio
     assert not cache.kv[..., :64, :].any()
     with pytest.raises(Misfit, match="weights 1000 MB"):
         memory.check(found, 1100 * MIB, settings, shape.kv, loaded.dtype)
+
+
+def test_at_start_the_log_has_the_measured_sum_and_a_replica_that_takes_more_is_refused(
+    vision_model, monkeypatch, caplog
+):
+    """As on a GPU, by a meter of a card that there is none of."""
+    loaded = replace(vision_model.loaded, device=torch.device("cuda"))
+    settings = ModelSettings(rows=RowSettings(rows=4, length=64, prefill_tokens=32, bucket=64))
+    family = Glm(vision_model.loaded.model, loaded.layout)
+    cache = RowCache(family.kv_shape, 4, 64, loaded.dtype, torch.device("cpu"))
+    monkeypatch.setattr(memory, "share_of", lambda *_: 4000 * MIB)
+    caplog.set_level("INFO", "ray.serve")
+    memory.check_fit(loaded, settings)
+    monkeypatch.setattr(memory, "CudaMeter", lambda _: Told(1000 * MIB, 70 * MIB, 50 * MIB))
+    memory.check_measured(loaded, family, cache, settings)
+    assert "of 4000 MB at its fullest, as measured: weights 1000 MB" in caplog.text
+    assert "a step 70 MB, vision 50 MB" in caplog.text
+    left = 4000 - int(re.search(r"memory: (\d+) MB", caplog.text)[1])
+    more = int(re.search(r"(\d+) rows more would fit", caplog.text)[1])
+    assert more * cache.kv[:, 0].nbytes / MIB == pytest.approx(left, abs=1)
+    monkeypatch.setattr(memory, "CudaMeter", lambda _: Told(1000 * MIB, 3000 * MIB, 50 * MIB))
+    with pytest.raises(Misfit, match="a step 3000 MB"):
+        memory.check_measured(loaded, family, cache, settings)
