@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import ray
-from ray import serve
+from ray import ObjectRef, serve
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
@@ -147,8 +147,12 @@ class RemoteModel:
         return cast(ModelInfo, await called("the model", self._handle.info.remote()))
 
     def _knowing(self, prepared: Prepared) -> DeploymentHandle:
-        """The replica that knows the picture, as the router finds it."""
-        return self._handle.options(session_id=prepared.picture)
+        """The replica that knows the picture, as the router finds it.
+
+        Of pixels by reference Ray hands on the reference: by value the ingress would fetch them to send them.
+        """
+        by_reference = {"_by_reference": True} if isinstance(prepared.tiles, ObjectRef) else {}
+        return self._handle.options(session_id=prepared.picture, **by_reference)
 
 
 async def called(who: str, response: Any) -> Any:
