@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deployments.wecom.crypto import Crypto
 from deployments.errors import RequestError, Unauthorized
+from deployments.wecom.crypto import Crypto
 
 SIGNATURES = ("msg_signature", "msgsignature", "signature")
 MOST_QUERY_CHARS = 8 * 1024

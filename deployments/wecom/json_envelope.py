@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from deployments.wecom.crypto import Sealed
 from deployments.errors import RequestError
+from deployments.wecom.crypto import Sealed
 
 DEEPEST = 32
 """Levels of nesting; real messages have five."""

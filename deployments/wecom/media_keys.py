@@ -1,4 +1,4 @@
-"""Pictures of AI bots come encrypted: with the bot's key over the webhook, each with its own over the long connection."""
+"""Pictures of AI bots come encrypted: by webhook with the bot's key, over the long connection each with its own."""
 
 import base64
 import binascii

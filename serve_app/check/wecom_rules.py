@@ -1,4 +1,4 @@
-"""The sections ``args.wecom`` and ``args.store``: secrets in the file, variables that are not set, packages, replicas."""
+"""``args.wecom`` and ``args.store``: secrets in the file, variables that are not set, packages, public names."""
 
 import re
 from collections.abc import Iterator
