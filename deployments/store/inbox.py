@@ -62,6 +62,32 @@ class Inbox:
         mine = and_(messages.c.stream_id == stream_id, messages.c.surface == surface)
         return await self._database.run(lambda c: _one(c, mine))
 
+    async def offer(self, id: int, owner: str, text: str, rest: str, due_at: float) -> bool:
+        """Puts the answer into the message's stream and gives the lease back; False if the stream had ended."""
+        values = {
+            "stream_text": storable(text), "stream_finished": True, "answer": storable(rest), "state": State.OFFERED,
+            "due_at": due_at, "lease_owner": None, "lease_until": None,
+        }  # fmt: skip
+        mine = update(messages).where(
+            messages.c.id == id, messages.c.lease_owner == owner, messages.c.ended_at.is_(None),
+            messages.c.stream_finished.is_(False),
+        )  # fmt: skip
+        return bool(await self._database.run(lambda c: c.execute(mine.values(**values)).rowcount))
+
+    async def finish_stream(self, id: int, text: str) -> None:
+        """Brings a stream to its end, unless it has come to it."""
+        mine = update(messages).where(messages.c.id == id, messages.c.stream_finished.is_(False))
+        ended = mine.values(stream_text=storable(text), stream_finished=True)
+        await self._database.run(lambda connection: connection.execute(ended))
+
+    async def fetched(self, id: int, state: State, reason: str) -> bool:
+        """Ends an offered message whose stream is being fetched, or makes it ready where more is to be said.
+
+        False if somebody has taken it over: then another way carries its answer.
+        """
+        now = self._clock()
+        return await self._database.run(lambda connection: _fetched(connection, id, state, reason, now))
+
     async def last_picture(self, message: Message, remember_s: float) -> int | None:
         """The id of the sender's last picture in the chat, if it is recent enough."""
         since = message.received_at - remember_s
@@ -87,6 +113,17 @@ class Inbox:
         for surface, state, count in await self._database.run(lambda c: c.execute(counted).all()):
             found.setdefault(surface, {})[state] = count
         return found
+
+
+def _fetched(connection: Connection, id: int, state: State, reason: str, now: float) -> bool:
+    offered = and_(messages.c.id == id, messages.c.state == State.OFFERED, messages.c.lease_owner.is_(None))
+    left = connection.execute(select(messages.c.answer).where(offered).with_for_update()).first()
+    if left is None:
+        return False
+    if not left[0]:
+        return end(connection, id, state, reason, now, None)
+    connection.execute(update(messages).where(offered).values(state=State.READY, due_at=now))
+    return True
 
 
 def _put(connection: Connection, new: NewMessage, window_s: float, remember_s: float) -> tuple[Message, bool]:

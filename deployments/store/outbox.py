@@ -13,15 +13,18 @@ from sqlalchemy import Connection, func, select, update
 
 from deployments.store.database import Database
 from deployments.store.rows import insert_if_new, storable
-from deployments.store.tables import sends
+from deployments.store.tables import messages, sends
 
 UNIQUE = ("message_id", "way", "kind", "position")
+TWIN = "\u200b"
+"""Set behind a text that equals an earlier one, which the platform would drop as its repetition. Nobody sees it."""
 
 
 class Sent(StrEnum):
     """Where a send is."""
 
     SENDING = "sending"
+    PENDING = "pending"  # surely not sent; to be tried again
     SENT = "sent"
     FAILED = "failed"
     IN_DOUBT = "in_doubt"
@@ -45,7 +48,7 @@ class Sending:
 class Reserved:
     """May be sent now if ``state`` is ``sending``; if ``wait_s``, then not before. ``again``: it was begun before.
 
-    ``twins`` are equal texts to the same receiver lately, of other messages.
+    ``attempts`` counts this one.
     """
 
     id: int
@@ -53,7 +56,7 @@ class Reserved:
     body: str
     again: bool = False
     wait_s: float = 0.0
-    twins: int = 0
+    attempts: int = 1
 
 
 class Outbox:
@@ -65,9 +68,14 @@ class Outbox:
         now = self._clock()
         return await self._database.run(lambda connection: _reserve(connection, sending, now, twins_s))
 
-    async def finish(self, id: int, state: Sent, code: str = "") -> None:
-        done = update(sends).where(sends.c.id == id).values(state=state, code=code[:64])
-        await self._database.run(lambda connection: connection.execute(done))
+    async def finish(self, id: int, state: Sent, code: str = "", rest: str | None = None) -> None:
+        """What became of it; ``rest`` is then what of the message's answer is still to be sent."""
+        await self._database.run(lambda connection: _finish(connection, id, state, code, rest))
+
+    async def fail(self, message_id: int, way: str, code: str) -> None:
+        """Every send of the message on that way has come to nothing."""
+        mine = update(sends).where(sends.c.message_id == message_id, sends.c.way == way, sends.c.kind == "answer")
+        await self._database.run(lambda connection: connection.execute(mine.values(state=Sent.FAILED, code=code)))
 
     async def of(self, message_id: int) -> list[dict[str, Any]]:
         """Everything that was sent of a message, in order."""
@@ -94,20 +102,30 @@ def _reserve(connection: Connection, sending: Sending, now: float, twins_s: floa
         "body": storable(sending.body), "digest": digest, "repeatable": sending.repeatable,
         "quota_key": storable(sending.quota_key), "state": Sent.SENDING, "attempts": 1, "began_at": now,
     }  # fmt: skip
-    twins = _twins(connection, row, now - twins_s) if twins_s else 0
-    return Reserved(insert_if_new(connection, sends, row, UNIQUE), Sent.SENDING, row["body"], twins=twins)
+    if twins_s:
+        row["body"] += TWIN * _twins(connection, row, now - twins_s)
+    return Reserved(insert_if_new(connection, sends, row, UNIQUE), Sent.SENDING, row["body"])
+
+
+def _finish(connection: Connection, id: int, state: Sent, code: str, rest: str | None) -> None:
+    connection.execute(update(sends).where(sends.c.id == id).values(state=state, code=storable(code)[:64]))
+    if rest is not None:
+        mine = select(sends.c.message_id).where(sends.c.id == id).scalar_subquery()
+        connection.execute(update(messages).where(messages.c.id == mine).values(answer=storable(rest)))
 
 
 def _resumed(connection: Connection, known: Any, sending: Sending, now: float) -> Reserved:
     """What was begun before: sent again if that does no harm, in doubt if it was cut short and might."""
-    state = Sent(known["state"])
-    if state is Sent.SENDING and not sending.repeatable:
-        state = Sent.IN_DOUBT
-        connection.execute(update(sends).where(sends.c.id == known["id"]).values(state=state, code="cut short"))
-    elif state is Sent.SENDING:
-        again = {"attempts": sends.c.attempts + 1, "began_at": now}
-        connection.execute(update(sends).where(sends.c.id == known["id"]).values(**again))
-    return Reserved(known["id"], state, known["body"], again=True)
+    state, attempts = Sent(known["state"]), known["attempts"] + 1
+    mine = update(sends).where(sends.c.id == known["id"])
+    cut_short = state is Sent.SENDING
+    if cut_short and not sending.repeatable:
+        connection.execute(mine.values(state=Sent.IN_DOUBT, code="cut short"))
+        return Reserved(known["id"], Sent.IN_DOUBT, known["body"])
+    if state not in (Sent.SENDING, Sent.PENDING):
+        return Reserved(known["id"], state, known["body"])
+    connection.execute(mine.values(state=Sent.SENDING, attempts=attempts, began_at=now))
+    return Reserved(known["id"], Sent.SENDING, known["body"], again=cut_short, attempts=attempts)
 
 
 def _known(connection: Connection, sending: Sending) -> Any:

@@ -47,6 +47,12 @@ def opened_message(crypto: Crypto, who: Signed, ciphertext: str) -> bytes:
     return crypto.open(ciphertext)
 
 
+def refuse_stale(who: Signed, now: float, window_s: float) -> None:
+    """Raises Unauthorized for a callback outside the replay window."""
+    if is_stale(who, now, window_s):
+        raise Unauthorized("the callback was signed too long ago: is this machine's clock right?")
+
+
 def is_stale(who: Signed, now: float, window_s: float) -> bool:
     """Whether it was signed too long ago, or too far ahead; never where the window is 0."""
     if not window_s:
