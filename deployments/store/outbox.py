@@ -160,6 +160,5 @@ def _twins(connection: Connection, row: dict[str, Any], since: float) -> int:
         sends.c.quota_key == row["quota_key"],
         sends.c.digest == row["digest"],
         sends.c.began_at > since,
-        sends.c.message_id != row["message_id"],
     )
     return connection.execute(same).scalar() or 0

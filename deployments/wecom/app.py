@@ -12,9 +12,10 @@ from deployments.store.rows import Message
 from deployments.wecom.app_messages import MENU, read_app
 from deployments.wecom.callback import opened_echo, opened_message, refuse_stale, signed
 from deployments.wecom.calls import CallFailed
-from deployments.wecom.crypto import Crypto, aes_key_of
+from deployments.wecom.crypto import Crypto
 from deployments.wecom.errcodes import Kind, kind_of, outcome_of, told
 from deployments.wecom.inbound import Event, Inbound, PictureRef
+from deployments.wecom.keys import aes_key_of
 from deployments.wecom.parts import Parts
 from deployments.wecom.platform import (
     Ack,

@@ -7,9 +7,10 @@ from deployments.store.rows import Message
 from deployments.wecom import response_url
 from deployments.wecom.bot_messages import read_bot, stream_id_of
 from deployments.wecom.callback import opened_echo, opened_message, refuse_stale, signed
-from deployments.wecom.crypto import Crypto, aes_key_of
+from deployments.wecom.crypto import Crypto
 from deployments.wecom.inbound import Event, Inbound, PictureRef
 from deployments.wecom.json_envelope import ciphertext_of_json, read_json, reply_json
+from deployments.wecom.keys import aes_key_of
 from deployments.wecom.parts import Parts
 from deployments.wecom.platform import (
     Ack,

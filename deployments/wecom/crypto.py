@@ -22,20 +22,7 @@ from deployments.errors import RequestError, Unauthorized
 PAD_BYTES = 32
 RANDOM_BYTES = 16
 LENGTH_BYTES = 4
-KEY_BYTES = 32
 BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
-
-
-def aes_key_of(encoding_aes_key: str) -> bytes:
-    """The 32 bytes of an EncodingAESKey of 43 characters. Raises ValueError that says what is wrong with it.
-
-    The two spare bits of its last character are mostly not zero, so that a strict decoder refuses most keys.
-    """
-    if len(encoding_aes_key) != 43:
-        raise ValueError(f"an EncodingAESKey has 43 characters, this one {len(encoding_aes_key)}")
-    if not re.fullmatch(r"[A-Za-z0-9+/]{43}", encoding_aes_key):
-        raise ValueError("an EncodingAESKey has only letters and digits: was something else pasted with it?")
-    return base64.b64decode(encoding_aes_key + "=")
 
 
 def signature_of(token: str, timestamp: str, nonce: str, ciphertext: str) -> str:

@@ -6,7 +6,8 @@ import re
 from urllib.parse import unquote
 
 from deployments.errors import ImageEncoding, ImageTruncated, RequestError
-from deployments.wecom.crypto import KEY_BYTES, PAD_BYTES, decrypted, unpadded
+from deployments.wecom.crypto import PAD_BYTES, decrypted, unpadded
+from deployments.wecom.keys import KEY_BYTES
 
 HEX = re.compile(r"[0-9a-fA-F]{64}")
 

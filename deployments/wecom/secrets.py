@@ -22,7 +22,7 @@ def with_secrets(settings: WecomSettings, environment: Mapping[str, str]) -> Wec
     if unset:
         raise SecretsMissing("; ".join(f"args.wecom.{path}: ${{{name}}} is not set" for path, name in unset))
     try:
-        return WecomSettings.model_validate(_expanded(_plain(settings), environment))
+        return WecomSettings.model_validate(_expanded(plain_values(settings), environment))
     except ValidationError as fault:
         faults = [f"args.wecom.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in fault.errors()]
         raise SecretsMissing("; ".join(faults)) from None
@@ -30,7 +30,7 @@ def with_secrets(settings: WecomSettings, environment: Mapping[str, str]) -> Wec
 
 def unset_variables(settings: WecomSettings, environment: Mapping[str, str]) -> list[tuple[str, str]]:
     """Where the section names a variable that is not set, or empty: path and variable."""
-    places = [(path, name) for path, text in texts_of(_plain(settings)) for name in VARIABLE.findall(text)]
+    places = [(path, name) for path, text in texts_of(plain_values(settings)) for name in VARIABLE.findall(text)]
     return [(path, name) for path, name in places if not environment.get(name, "").strip()]
 
 
@@ -42,16 +42,16 @@ def texts_of(value: Any, path: str = "") -> list[tuple[str, str]]:
     return [found for key, inner in items for found in texts_of(inner, f"{path}.{key}" if path else str(key))]
 
 
-def _plain(value: Any) -> Any:
-    """The settings as given, in plain types, secrets in clear."""
+def plain_values(value: Any) -> Any:
+    """The settings as given, in plain types, secrets in clear: not for any log."""
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, BaseModel):
-        return {name: _plain(getattr(value, name)) for name in type(value).model_fields}
+        return {name: plain_values(getattr(value, name)) for name in type(value).model_fields}
     if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: plain_values(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [plain_values(inner) for inner in value]
     return value
 
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, St
 
 from deployments.ingress.download.settings import FetchKnobs
 from deployments.ingress.settings import Sha256
-from deployments.wecom.crypto import aes_key_of
+from deployments.wecom.keys import aes_key_of
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 ROBOT_URL = re.compile(r"https?://[^/]+/cgi-bin/webhook/send\?key=[0-9A-Za-z-]{8,64}")

@@ -18,7 +18,9 @@ from deployments.ingress.pipeline import Pipeline
 
 
 def create_app(pipeline: Pipeline, samples_folder: Path | None = None, others: tuple[APIRouter, ...] = ()) -> ASGIApp:
-    """The ASGI application over a pipeline, with the ``others`` of chat platforms. Plain Starlette: it runs under Serve, uvicorn and a test client alike."""
+    """The ASGI application over a pipeline, with the ``others`` of chat platforms.
+
+    Plain Starlette: it runs under Serve, uvicorn and a test client alike."""
     app = DescribedApp(
         title="Tuwen",
         description="Answers a question about a picture. Every failure is "

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.store.inbox import Inbox
-from deployments.store.outbox import Outbox, Sending, Sent, wait_s
+from deployments.store.outbox import TWIN, Outbox, Sending, Sent, wait_s
 from deployments.store.shared import Leases, StoredToken, Tokens
 from tests.deployments.store.test_inbox import new
 
@@ -58,11 +58,14 @@ def test_a_quota_counts_over_all_messages_and_windows(outbox, run, clock):
     assert run(outbox.reserve(replace(PART, message_id=7))).wait_s == 3600 - 180
 
 
-def test_equal_texts_of_other_messages_to_the_same_receiver_are_told(outbox, run, clock):
-    assert run(outbox.reserve(PART, twins_s=60)).twins == 0
-    assert run(outbox.reserve(replace(PART, message_id=2), twins_s=60)).twins == 1
+def test_a_text_that_equals_an_earlier_one_to_the_same_receiver_differs_unseen(outbox, run, clock):
+    free = replace(PART, quota=())
+    assert run(outbox.reserve(free, twins_s=60)).body == PART.body
+    assert run(outbox.reserve(replace(free, message_id=2), twins_s=60)).body == PART.body + TWIN
+    assert run(outbox.reserve(replace(free, position=1), twins_s=60)).body == PART.body + TWIN * 2
+    assert run(outbox.reserve(replace(free, message_id=2), twins_s=60)).body == PART.body + TWIN  # sent again
     clock.now += 61
-    assert run(outbox.reserve(replace(PART, message_id=3, quota=()), twins_s=60)).twins == 0
+    assert run(outbox.reserve(replace(free, message_id=3), twins_s=60)).body == PART.body
 
 
 @given(st.lists(st.floats(0, 100), max_size=30), st.integers(1, 5), st.floats(1, 100))

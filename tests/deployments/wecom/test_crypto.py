@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from wechatpy.work.crypto import WeChatCrypto
 
 from deployments.errors import RequestError, Unauthorized
-from deployments.wecom.crypto import Crypto, aes_key_of, encrypted, padded, signature_of, unpadded
+from deployments.wecom.crypto import Crypto, encrypted, padded, signature_of, unpadded
+from deployments.wecom.keys import aes_key_of
 from tests.deployments.wecom.vectors import ALL, ECHO, MESSAGE
 
 
