@@ -10,5 +10,5 @@ def without_mentions(text: str, bot_name: str) -> str:
     """
     if not bot_name:
         return text.strip()
-    mention = re.compile(rf"(?<![\w.+-])[@＠]{re.escape(bot_name)}(?!\w)[\s\u2005\u00a0]*", re.IGNORECASE)
+    mention = re.compile(rf"(?<![A-Za-z0-9_.+-])[@＠]{re.escape(bot_name)}(?!\w)[\s\u2005\u00a0]*", re.IGNORECASE)
     return mention.sub("", text).strip()

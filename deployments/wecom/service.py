@@ -134,7 +134,6 @@ def surfaces_of(settings: WecomSettings) -> dict[str, Surface]:
     for kind, group in (
         ("app", settings.apps),
         ("bot", settings.bots),
-        ("socket", settings.sockets),
         ("relay", settings.relays),
     ):
         found |= {f"{kind}/{name}": one for name, one in group.items()}

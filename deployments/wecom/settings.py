@@ -73,7 +73,6 @@ Token = Annotated[SecretStr, AfterValidator(_checked_token)]
 Secret = Annotated[SecretStr, AfterValidator(_checked_secret)]
 RobotUrl = Annotated[SecretStr, AfterValidator(_checked_robot)]
 CorpId = Annotated[str, StringConstraints(pattern=r"^(\$\{[A-Za-z_]\w*\}|w[wxpk][0-9a-zA-Z]{8,32})$")]
-BotId = Annotated[str, StringConstraints(pattern=r"^(\$\{[A-Za-z_]\w*\}|[A-Za-z0-9_-]{4,128})$")]
 BaseUrl = Annotated[str, AfterValidator(_checked_base)]
 Text = Annotated[str, StringConstraints(pattern=r"\S", max_length=600)]
 
@@ -141,15 +140,6 @@ class BotSettings(Signed):
     bot_name: str = Field("", max_length=64, description="removed from questions as a mention")
 
 
-class SocketSettings(Surface):
-    """An AI bot by long connection."""
-
-    bot_id: BotId
-    secret: Secret
-    bot_name: str = Field("", max_length=64, description="removed from questions as a mention")
-    retakes_per_hour: int = Field(3, ge=0, le=60, description="of a connection that another client took; 0: none")
-
-
 class RobotSettings(Section):
     """A group's webhook: it only sends."""
 
@@ -168,7 +158,6 @@ class Endpoints(Section):
     """Where WeCom is; the simulator's on this machine."""
 
     qyapi: BaseUrl = "https://qyapi.weixin.qq.com"
-    socket: BaseUrl = "wss://openws.work.weixin.qq.com"
     proxy: BaseUrl | None = Field(None, description="an HTTP proxy for calls of qyapi")
     media: FetchKnobs = MEDIA
 
@@ -190,7 +179,6 @@ class WecomSettings(Section):
 
     apps: dict[Name, AppSettings] = {}
     bots: dict[Name, BotSettings] = {}
-    sockets: dict[Name, SocketSettings] = {}
     robots: dict[Name, RobotSettings] = {}
     relays: dict[Name, RelaySettings] = {}
     texts: Texts = Texts()
@@ -200,7 +188,7 @@ class WecomSettings(Section):
     @model_validator(mode="after")
     def _robots_exist(self) -> "WecomSettings":
         named = [(f"relays.{name}", robot) for name, relay in self.relays.items() for robot in relay.robots]
-        for kind in ("apps", "bots", "sockets", "relays"):
+        for kind in ("apps", "bots", "relays"):
             found: dict[str, Surface] = getattr(self, kind)
             named += [(f"{kind}.{name}", one.fallback_robot) for name, one in found.items() if one.fallback_robot]
         for place, robot in named:

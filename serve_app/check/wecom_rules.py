@@ -24,7 +24,7 @@ def secret_rules(app: App) -> Iterator[Problem]:
     settings = _settings(given)
     if settings is None:
         return
-    for path in _secrets(given, ""):
+    for path in [] if _is_simulated(settings) else _secrets(given, ""):
         text = "stands in the file and in Serve's dashboard: write ${NAME}, and set NAME where it runs"
         yield app.args.problem(f"wecom.{path}", text, warning=True)
     environment = environment_of(app)
@@ -69,7 +69,8 @@ def store_rules(app: App) -> Iterator[Problem]:
 def callback_rules(app: App) -> Iterator[Problem]:
     """WeCom calls by name: a browser's guard against foreign names must let it in."""
     given = app.args.given("wecom")
-    receives = isinstance(given, dict) and any(given.get(kind) for kind in ("apps", "bots"))
+    settings = _settings(given)
+    receives = settings is not None and not _is_simulated(settings) and bool(settings.apps or settings.bots)
     if receives and not app.ingress["user_config.allowed_hosts"] and not app.ingress["user_config.api_key_sha256"]:
         text = "WeCom calls this service by its public name: put that name into the Ingress's allowed_hosts"
         yield app.args.problem("wecom", text, warning=True)
@@ -81,6 +82,11 @@ def _settings(given: Any) -> WecomSettings | None:
         return WecomSettings.model_validate(given) if isinstance(given, dict) else None
     except ValidationError:
         return None
+
+
+def _is_simulated(settings: WecomSettings) -> bool:
+    """Whether its WeCom is the simulator on this machine, whose keys open nothing."""
+    return settings.endpoints.qyapi.startswith("http://")
 
 
 def _secrets(value: Any, path: str) -> Iterator[str]:

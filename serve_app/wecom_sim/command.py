@@ -1,15 +1,18 @@
 """``wecom-sim``: the simulator beside a service, both from the same config, so that they share keys and names."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
+import yaml
 
+from deployments.wecom.secrets import SecretsMissing, plain_values, with_secrets
+from deployments.wecom.settings import WecomSettings
 from serve_app.wecom_sim.app import Simulator, simulator
 from serve_app.wecom_sim.cipher import Seal
-from serve_app.wecom_sim.world import SimApp, SimBot, SimSocket, World
+from serve_app.wecom_sim.world import DEFAULT_MODES, SimApp, SimBot, SimSocket, World
 
 
 class NothingToSimulate(Exception):
@@ -24,11 +27,26 @@ def world_of(section: Mapping[str, Any], modes: set[str]) -> World:
         world.apps[name] = SimApp(one["corp_id"], one["agent_id"], one["secret"], seal)
     for name, one in section["bots"].items():
         world.bots[name] = SimBot(Seal(one["token"], one["encoding_aes_key"], ""), one["bot_name"] or name)
-    for name, one in section["sockets"].items():
+    for name, one in section.get("sockets", {}).items():
         world.sockets[name] = SimSocket(one["bot_id"], one["secret"], one["bot_name"] or name)
     for name, one in section["robots"].items():
         world.robots[name] = one["url"].partition("key=")[2]
     return world
+
+
+def section_of(
+    config: str, environment: Mapping[str, str], bot_url: str, modes: Sequence[str]
+) -> tuple[Simulator, str, int]:
+    """As ``from_section``, of the first application in a config's text that has the section."""
+    sections = [one.get("args", {}).get("wecom") for one in yaml.safe_load(config)["applications"]]
+    given = next(filter(None, sections), None)
+    if given is None:
+        raise NothingToSimulate("the config has no args.wecom")
+    try:
+        settings = with_secrets(WecomSettings.model_validate(given), environment)
+    except SecretsMissing as fault:
+        raise NothingToSimulate(str(fault)) from fault
+    return from_section(plain_values(settings), bot_url, {*DEFAULT_MODES, *modes})
 
 
 def from_section(section: Mapping[str, Any], bot_url: str, modes: set[str]) -> tuple[Simulator, str, int]:

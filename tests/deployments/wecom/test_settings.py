@@ -65,7 +65,6 @@ WRONG = {
     ),
     "a name that no address has": ({"apps": {"Desk/1": APP}}, "apps"),
     "http elsewhere": ({"endpoints": {"qyapi": "http://qyapi.weixin.qq.com"}}, "this machine only"),
-    "ws elsewhere": ({"endpoints": {"socket": "ws://10.0.0.1:80"}}, "this machine only"),
     "an unknown key": ({"apps": {"desk": APP | {"tokn": "abc"}}}, "tokn"),
 }
 
