@@ -4,8 +4,9 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import ray
 from ray import ObjectRef, serve
@@ -25,11 +26,25 @@ from deployments.ingress.settings import CacheSettings, IngressKnobs, IngressSet
 from deployments.ingress.uploads import ByteBudget
 from deployments.knobs import LiveKnobs
 from deployments.malloc import give_back_freed_memory
+from deployments.store.settings import StoreSettings
+from deployments.wecom.settings import WecomSettings
+
+if TYPE_CHECKING:
+    from deployments.wecom.service import WecomService
 
 logger = logging.getLogger("ray.serve")
 
 ANNOUNCE_AFTER_S = 1.0
 """Ray carries the lines of several processes to the console out of order by about this much."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSettings:
+    """The chat platform's section, the database behind it, and the folder that relative paths start from."""
+
+    wecom: WecomSettings
+    store: StoreSettings
+    root: Path
 
 
 class Ingress:
@@ -42,6 +57,7 @@ class Ingress:
         settings: IngressSettings,
         model_name: str,
         safety: tuple[str, ...],
+        chat: ChatSettings | None = None,
     ) -> None:
         give_back_freed_memory()
         self._knobs = LiveKnobs("Ingress", IngressKnobs)
@@ -56,15 +72,29 @@ class Ingress:
             safety,
         )
         self._samples = Path(settings.samples) if settings.samples else None
+        self._chat = chat_service(chat, self._pipeline, Fetcher(budget=self._downloads)) if chat else None
         self._announcing = announcing(model)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        return create_app(self._pipeline, self._samples)
+        if self._chat is None:
+            return create_app(self._pipeline, self._samples)
+        from deployments.wecom.routes import routers
+
+        return create_app(self._pipeline, self._samples, routers(self._chat))
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         self._knobs.take(user_config)
         self._pipeline.knobs, self._pipeline.rejected = self._knobs.present, self._knobs.rejected
         self._downloads.limit = self._knobs.present.picture_memory_mb * 2**20
+
+
+def chat_service(chat: ChatSettings, pipeline: Pipeline, downloader: Fetcher) -> "WecomService":
+    """The bot beside the HTTP surface, at work. Raises what keeps it from being served."""
+    from deployments.wecom.service import wecom_service  # a database and its tables: needed for nothing else
+
+    service = wecom_service(chat.wecom, chat.store, chat.root, pipeline, downloader)
+    service.start()
+    return service
 
 
 def announcing(model: DeploymentHandle) -> asyncio.Task[None] | None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from fastapi import APIRouter
 from starlette.types import ASGIApp
 
 from deployments.ingress.http import docs, faults, page, rest
@@ -16,8 +17,10 @@ from deployments.ingress.http.routes import public_routes
 from deployments.ingress.pipeline import Pipeline
 
 
-def create_app(pipeline: Pipeline, samples_folder: Path | None = None) -> ASGIApp:
-    """The ASGI application over a pipeline. Plain Starlette: it runs under Serve, uvicorn and a test client alike."""
+def create_app(pipeline: Pipeline, samples_folder: Path | None = None, others: tuple[APIRouter, ...] = ()) -> ASGIApp:
+    """The ASGI application over a pipeline, with the ``others`` of chat platforms.
+
+    Plain Starlette: it runs under Serve, uvicorn and a test client alike."""
     app = DescribedApp(
         title="Tuwen",
         description="Answers a question about a picture. Every failure is "
@@ -30,7 +33,7 @@ def create_app(pipeline: Pipeline, samples_folder: Path | None = None) -> ASGIAp
     app.state.pipeline = pipeline
     app.state.samples_folder = samples_folder
     app.state.samples = page.read_index(samples_folder)
-    routers = [*rest.routers, *openai.routers, *page.routers, *docs.routers]
+    routers = [*rest.routers, *openai.routers, *page.routers, *docs.routers, *others]
     app.state.public_routes = (*public_routes(routers), page.BARE)
     for router in routers:
         app.include_router(router)
