@@ -152,7 +152,7 @@ class RemotePreprocessor:
         self._handle = handle
 
     async def prepare(self, data: bytes, level: Level, deadline: float, most_tokens: int | None) -> Prepared:
-        preparing = _carrying(self._handle, len(data)).prepare.remote(data, level, deadline, most_tokens)
+        preparing = carrying(self._handle, len(data)).prepare.remote(data, level, deadline, most_tokens)
         return cast(Prepared, await called("the preprocessor", preparing))
 
     async def info(self) -> PreprocessInfo:
@@ -182,10 +182,10 @@ class RemoteModel:
     def _knowing(self, prepared: Prepared) -> DeploymentHandle:
         """The replica that knows the picture, as the router finds it."""
         size = sum(tile.nbytes for tile in prepared.tiles)
-        return _carrying(self._handle, size).options(session_id=prepared.picture)
+        return carrying(self._handle, size).options(session_id=prepared.picture)
 
 
-def _carrying(handle: DeploymentHandle, size: int) -> DeploymentHandle:
+def carrying(handle: DeploymentHandle, size: int) -> DeploymentHandle:
     """For a call with so many bytes: many go through the object store of the machine, whatever way the others go."""
     return handle.options(_by_reference=True) if size > INLINE_BYTES else handle
 
