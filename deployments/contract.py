@@ -25,7 +25,8 @@ CELL = 28
 PUBLIC = "public"
 """The tenant of whoever needs no key."""
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "repetition"]
+"""The model has ended its answer; the answer was cut; it said the same again and again, and was stopped."""
 
 
 class Level(StrEnum):
@@ -72,6 +73,19 @@ class Verdict:
     label: str
     score: float
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a model wants to see of a picture.
+
+    ``side``: as many pixels each way, whatever the picture's own are, which take ``tokens`` of the prompt; without it,
+    the picture's own shape in multiples of ``CELL``. ``tiles``: whether a large picture may be shown in parts.
+    """
+
+    side: int | None = None
+    tokens: int | None = None
+    tiles: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +156,7 @@ class ModelInfo:
     ``serving`` is a digest of everything but the level that an answer hangs on: weights, prompt, decode settings.
     ``prompt_tokens`` is what picture and question may take together, ``tokens_per_char`` what a character takes at
     worst, ``part_tokens`` what each part of a large picture takes besides its own visual tokens. ``rejected`` says
-    which knobs of its last config it could not read.
+    which knobs of its last config it could not read, ``view`` what it wants to see of a picture.
     """
 
     name: str
@@ -157,6 +171,7 @@ class ModelInfo:
     tokens_per_char: int
     part_tokens: int
     rejected: tuple[str, ...] = ()
+    view: View = View()
 
 
 @dataclass(frozen=True, slots=True)

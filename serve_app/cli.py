@@ -99,11 +99,12 @@ def parser() -> argparse.ArgumentParser:
     quantize = commands.add_parser(
         "quantize",
         help="store a checkpoint in NF4, so that replicas load it faster",
-        description="Serve the folder with args.model.checkpoint: FOLDER and quantization: nf4.",
+        description="Serve the folder with args.model.checkpoint: FOLDER and quantization: nf4 (nf4+vision).",
     )
     quantize.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder, or a repository on the Hugging Face hub")
     quantize.add_argument("folder", type=Path, metavar="FOLDER", help="where the quantized checkpoint goes")
     quantize.add_argument("--revision", help="commit or tag of a hub checkpoint")
+    quantize.add_argument("--vision", action="store_true", help="the vision tower too, for small cards")
     quantize.set_defaults(run=run_quantize)
 
     digest = commands.add_parser(
@@ -206,7 +207,7 @@ def run_quantize(options: argparse.Namespace) -> int:
     try:
         if options.folder.exists() and any(options.folder.iterdir()):
             raise CommandError(f"{options.folder} is not empty: name a new folder", Exit.USAGE)
-        made = quantize(options.checkpoint, options.folder, options.revision)
+        made = quantize(options.checkpoint, options.folder, options.revision, options.vision)
     except CheckpointError as fault:
         raise CommandError(str(fault), Exit.REFUSED) from fault
     except OSError as fault:

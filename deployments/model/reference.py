@@ -14,13 +14,11 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, GenerationMixin, StoppingCriteria, StoppingCriteriaList
 
-from deployments.contract import FinishReason, Level, Pixels, Usage
+from deployments.contract import FinishReason, Level, Usage
 from deployments.errors import DeadlineExceeded
 from deployments.model.engine import CLOSING_S, Answering, Clock, Decoding, EngineRequest, Generation
 from deployments.model.health import Health, ending
 from deployments.model.loading import Loaded
-from deployments.model.pixels import patchify
-from deployments.model.prompt import Prompt
 
 logger = logging.getLogger("ray.serve")
 
@@ -132,7 +130,7 @@ class ReferenceEngine:
         began = time.perf_counter()
         loaded, decoding, prompt = self._loaded, request.decoding, request.prompt
         output = loaded.model.generate(
-            **inputs_of(loaded, prompt, request.pictures),
+            **loaded.inputs(prompt, request.pictures),
             generation_config=searching(decoding, loaded.eos_token_ids),
             stopping_criteria=StoppingCriteriaList([_Stop(future, request.deadline, self._clock)]),
         )
@@ -159,18 +157,6 @@ def _work(jobs: _Jobs) -> None:
     while (job := jobs.get()) is not None:
         job.engine.run(job.request, job.future, job.arrived)
         del job
-
-
-def inputs_of(loaded: Loaded, prompt: Prompt, pictures: tuple[Pixels, ...]) -> dict[str, torch.Tensor]:
-    """What the model of transformers takes, on its device."""
-    inputs = {
-        "input_ids": prompt.input_ids.to(loaded.device),
-        "attention_mask": torch.ones_like(prompt.input_ids, device=loaded.device),
-    }
-    if pictures:
-        inputs["mm_token_type_ids"] = prompt.mm_token_type_ids.to(loaded.device)
-        inputs["pixel_values"], inputs["image_grid_thw"] = patchify(pictures, loaded.layout, loaded.device)
-    return inputs
 
 
 def searching(decoding: Decoding, eos_token_ids: tuple[int, ...]) -> GenerationConfig:

@@ -8,7 +8,8 @@ from deployments.checkpoints import CheckpointError as CheckpointError
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "bfloat16", "float32"]
-Quantization = Literal["none", "nf4"]
+Quantization = Literal["none", "nf4", "nf4+vision"]
+"""nf4 leaves the vision tower as it is, nf4+vision does not; neither touches embedding and head."""
 
 
 class RowSettings(BaseModel):

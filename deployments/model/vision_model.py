@@ -24,11 +24,9 @@ from deployments.model import memory
 from deployments.model.answer_text import clean
 from deployments.model.capacity import Capacity, capacity
 from deployments.model.engine import Clock, Decoding, Engine, EngineRequest, Generation
-from deployments.model.families.glm46v import Glm
 from deployments.model.loading import Loaded, banner, gpu_memory_mb, load, resolve_device
-from deployments.model.pixels import token_count
-from deployments.model.probe import BLANK, QUESTION, probes
-from deployments.model.prompt import PromptWriter
+from deployments.model.probe import QUESTION, blank, probes
+from deployments.model.prompt import Writer
 from deployments.model.reference import ReferenceEngine
 from deployments.model.rows.engine import RowEngine
 from deployments.model.settings import ModelKnobs, ModelSettings
@@ -40,7 +38,7 @@ from deployments.preprocess.settings import PreprocessKnobs
 def row_engine(loaded: Loaded, settings: ModelSettings, clock: Clock) -> RowEngine:
     """Raises Misfit when its rows do not fit beside the weights."""
     memory.check_fit(loaded, settings)
-    family = Glm(loaded.model, loaded.layout)
+    family = loaded.take_apart()
     engine = RowEngine(loaded, settings.rows, clock, family, settings.threads or None)
     memory.check_measured(loaded, family, engine.batch.cache, settings)
     return engine
@@ -102,7 +100,7 @@ class VisionModel:
         ``turns`` is what was said before the question. Raises QuestionEmpty, RequestError for what cannot be asked.
         """
         knobs = knobs or self.knobs  # one read: another thread may swap them
-        counts = [token_count(picture.shape[0], picture.shape[1], self.loaded.layout) for picture in pictures]
+        counts = [self.loaded.layout.tokens(picture) for picture in pictures]
         writer = self._writer(knobs)
         writer.check(text)
         prompt = writer.write(text, counts, places, turns)
@@ -139,7 +137,7 @@ class VisionModel:
         for asked in probes(self.loaded):
             request = EngineRequest(asked.prompt, asked.pictures, Decoding(max_new_tokens=2))
             asked.check(self.engine.submit(request).result().token_ids, self.loaded.eos_token_ids)
-        self.submit((BLANK,), QUESTION, max_new_tokens=2).result()
+        self.submit((blank(self.loaded),), QUESTION, max_new_tokens=2).result()
 
     def info(self) -> ModelInfo:
         room = self._capacity(self.knobs)
@@ -155,6 +153,7 @@ class VisionModel:
             prompt_tokens=room.prompt_tokens,
             tokens_per_char=room.tokens_per_char,
             part_tokens=room.part_tokens,
+            view=self.loaded.layout.view,
         )
 
     def _capacity(self, knobs: ModelKnobs) -> Capacity:
@@ -162,7 +161,7 @@ class VisionModel:
             length = self.settings.rows.length
             if self.settings.engine == "reference":
                 length = self.loaded.model.config.get_text_config().max_position_embeddings
-            self._room = knobs, capacity(self._writer(knobs), length)
+            self._room = knobs, capacity(self._writer(knobs), length, self.loaded.layout.view)
         return self._room[1]
 
     def serving(self, knobs: ModelKnobs) -> str:
@@ -183,9 +182,8 @@ class VisionModel:
     def close(self) -> None:
         self.engine.close()
 
-    def _writer(self, knobs: ModelKnobs) -> PromptWriter:
-        image_token_id = self.loaded.model.config.image_token_id
-        return PromptWriter(self.loaded.tokenizer, image_token_id, knobs.system_prompt, knobs.enable_thinking)
+    def _writer(self, knobs: ModelKnobs) -> Writer:
+        return self.loaded.writer(knobs.system_prompt, knobs.enable_thinking)
 
 
 def _decoding(knobs: ModelKnobs, max_new_tokens: int | None, beam_width: int | None) -> Decoding:

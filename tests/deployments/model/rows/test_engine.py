@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from deployments.contract import Level
 from deployments.errors import DeadlineExceeded, Overloaded, QuestionTooLong, Unavailable
-from deployments.model.families.glm46v import Glm
 from deployments.model.health import MOST_FAILURES
 from deployments.model.rows import batch, decode
 from deployments.model.rows import engine as row_engine
@@ -34,7 +33,7 @@ class Stepped:
 
     def __init__(self, loaded, settings, clock=time.time):
         self.loaded, self.settings, self.ids = loaded, settings, count()
-        self.family, self.took_s = Glm(loaded.model, loaded.layout), 0.0
+        self.family, self.took_s = loaded.take_apart(), 0.0
         self.batch = Batch(loaded, self.family, settings, clock, self.look)
 
     def look(self, key, picture):
