@@ -88,6 +88,10 @@ class View:
     tiles: bool = True
 
 
+ANY_SIZE = View()
+"""Of a model that takes a picture as it is, large ones in parts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A picture ready for the model: the pixels of its tiles, and what is known of it without them.
@@ -171,7 +175,7 @@ class ModelInfo:
     tokens_per_char: int
     part_tokens: int
     rejected: tuple[str, ...] = ()
-    view: View = View()
+    view: View = ANY_SIZE
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,13 @@
 
 from dataclasses import dataclass
 
-from deployments.contract import View
+from deployments.contract import ANY_SIZE, View
 from deployments.model.prompt import Writer
 
 SHORTEST_ANSWER = 64
 """Tokens that are kept free for the answer, however long the question."""
 RARE = ("龘", "𠮷", "🙂", "\u0378", "\ufdfa", "\U0010fffd")
 """Characters that vocabularies have no word for: byte-level ones spell each as up to four tokens."""
-
-ANY_SIZE = View()
 
 
 @dataclass(frozen=True, slots=True)

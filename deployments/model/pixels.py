@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from deployments.contract import Pixels, View
+from deployments.contract import ANY_SIZE, Pixels, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class PatchLayout:
 
     @property
     def view(self) -> View:
-        return View()
+        return ANY_SIZE
 
     def tokens(self, picture: Pixels) -> int:
         """What a picture takes of its prompt; its sides are multiples of ``cell``."""

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from deployments.contract import Level, ModelInfo, Pixels, Place, Turn
+from deployments.contract import ANY_SIZE, Level, ModelInfo, Pixels, Place, Turn, View
 from deployments.model import memory
 from deployments.model.answer_text import clean
 from deployments.model.capacity import Capacity, capacity
@@ -124,7 +124,7 @@ class VisionModel:
         preprocess: PreprocessKnobs | None = None,
     ) -> Generation:
         """Ask one question about one picture and wait; the answer is cleaned of template leftovers."""
-        tiles, knobs = prepared(image, preprocess or PreprocessKnobs()), self.knobs
+        tiles, knobs = prepared(image, preprocess or PreprocessKnobs(), self.loaded.layout.view), self.knobs
         asked = self.submit(tiles.pixels, text, max_new_tokens, beam_width, places=tiles.places, knobs=knobs)
         generation = asked.result()
         return replace(generation, text=self.answer(generation, knobs))
@@ -193,7 +193,7 @@ def _decoding(knobs: ModelKnobs, max_new_tokens: int | None, beam_width: int | N
     return Decoding(tokens, width, knobs.length_penalty, knobs.early_stopping)
 
 
-def prepared(image: ImageLike, knobs: PreprocessKnobs) -> Tiles:
+def prepared(image: ImageLike, knobs: PreprocessKnobs, view: View = ANY_SIZE) -> Tiles:
     """Tiles of whatever names, holds or is a picture, through the same code as the service's preprocessor."""
     if isinstance(image, str | Path):
         image = Path(image).read_bytes()
@@ -203,4 +203,4 @@ def prepared(image: ImageLike, knobs: PreprocessKnobs) -> Tiles:
         buffer = BytesIO()
         image.save(buffer, "PNG")
         image = buffer.getvalue()
-    return prepare(image, knobs)
+    return prepare(image, knobs, view=view)

@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from deployments.contract import OVERVIEW, Answer, Level, Load, ModelInfo, Prepared, PreprocessInfo, Question, Usage
+from deployments.contract import (
+    OVERVIEW,
+    Answer,
+    Level,
+    Load,
+    ModelInfo,
+    Prepared,
+    PreprocessInfo,
+    Question,
+    Usage,
+    View,
+)
 from deployments.ingress.download.settings import FetchKnobs
 from deployments.ingress.http.app import create_app
 from deployments.ingress.http.border import unread
@@ -40,7 +51,9 @@ class FakePreprocessor:
     below: Prepared = PREPARED
     before: Callable[[], object] | None = None
 
-    async def prepare(self, data: bytes, level: Level, deadline: float, most_tokens: int | None) -> Prepared:
+    async def prepare(
+        self, data: bytes, level: Level, deadline: float, most_tokens: int | None, view: View
+    ) -> Prepared:
         self.calls += 1
         self.levels.append(level)
         if self.before is not None:

@@ -10,7 +10,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from deployments.checkpoints import AGAIN, CheckpointError, is_there, read_json, read_text
-from deployments.contract import View
+from deployments.contract import ANY_SIZE, View
 
 MODEL_TYPES = ("glm4v", "glm46v")
 TITLE = ", ".join(MODEL_TYPES)
@@ -38,7 +38,7 @@ def is_of(config: Mapping[str, Any]) -> bool:
 
 def view(_: Mapping[str, Any]) -> View:
     """Pictures of any size, large ones in parts."""
-    return View()
+    return ANY_SIZE
 
 
 def positions(config: Mapping[str, Any]) -> int | None:

@@ -57,8 +57,8 @@ class Glm4V9B:
     def embed(self, input_ids: torch.Tensor, features: Sequence[torch.Tensor]) -> torch.Tensor:
         embeddings: torch.Tensor = self._model.get_input_embeddings()(input_ids)
         if features:
-            begins, ends = (input_ids == token for token in self._ends)
-            pictured = (begins.cumsum(0) > ends.cumsum(0)) | ends
+            begin, end = ((input_ids == token).long() for token in self._ends)
+            pictured = (begin.cumsum(0) > 0) & (end.cumsum(0) - end == 0)  # up to the first end, that included
             embeddings = embeddings.masked_scatter(pictured[:, None], torch.cat(list(features)).to(embeddings.dtype))
         return embeddings
 

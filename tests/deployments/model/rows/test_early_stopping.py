@@ -44,6 +44,7 @@ def test_a_search_ends_where_generate_s_does(loaded, alone, early_stopping, leng
     assert told == [generated(loaded, request) for request in requests]
 
 
+@pytest.mark.parametrize("loaded", ["glm46v", "glm46v of another shape"], indirect=True)
 def test_never_is_another_search_than_the_others(loaded, alone):
     """Else the test above would show nothing."""
     loaded = ending_in(loaded, eos_of(loaded, alone))

@@ -180,7 +180,7 @@ def test_with_fewer_rows_than_beams_no_answer_is_full(loaded, alone):
 
 def test_a_search_whose_prompt_is_still_taken_in_gives_its_rows_up(loaded, alone):
     stepped = Stepped(loaded, replace_settings(rows=4, prefill_tokens=16))
-    request = request_to(loaded, "a long question " * 3, beam_width=4)
+    request = request_to(loaded, "a long question " * 5, beam_width=4)
     future = stepped.submit(request)
     stepped.step()
     assert not stepped.batch.free
@@ -250,7 +250,7 @@ def test_one_that_cannot_be_prefilled_fails_alone(loaded, stepped):
     poisoned = stepped.submit(replace(question(loaded, 4), pictures=(picture(4, 28, 28),)))
     good.append(stepped.submit(question(loaded, 2)))
     stepped.run()
-    with pytest.raises(ValueError, match="must match"):
+    with pytest.raises(ValueError, match="must (match|be uint8)"):
         poisoned.result(timeout=60)
     assert all(future.result(timeout=60).token_ids for future in good)
 
