@@ -250,7 +250,7 @@ def test_one_that_cannot_be_prefilled_fails_alone(loaded, stepped):
     poisoned = stepped.submit(replace(question(loaded, 4), pictures=(picture(4, 28, 28),)))
     good.append(stepped.submit(question(loaded, 2)))
     stepped.run()
-    with pytest.raises(ValueError, match="must (match|be uint8)"):
+    with pytest.raises(ValueError, match=r"must (match|be uint8)"):
         poisoned.result(timeout=60)
     assert all(future.result(timeout=60).token_ids for future in good)
 
