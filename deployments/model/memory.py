@@ -45,6 +45,7 @@ class Shape:
     vocabulary: int
     dequantized: int
     steps: Steps
+    """With what of the tower is dequantized at a time; of the text model that is ``dequantized``, where it counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +132,15 @@ def shape_of(
         model = kind.blank(config, dtype).eval()
     planned = quantizing.planned_bytes(model, kind, quantization)
     family, beside = footprint.held_beside(lambda: kind.take_apart(model, layout))
-    widths = family.widths
+    widths, (text, vision) = family.widths, quantizing.dequantized_bytes(model, kind, quantization)
+    steps = footprint.steps(family, settings, dtype, meta)
     return Shape(
         weights=planned + beside,
         kv=family.kv_shape,
         hidden=widths.hidden * dtype.itemsize,
         vocabulary=widths.vocabulary,
-        dequantized=0 if quantization == "none" else widths.largest_weight * dtype.itemsize,
-        steps=footprint.steps(family, settings, dtype, meta),
+        dequantized=text,
+        steps=replace(steps, vision=steps.vision + vision),
     )
 
 

@@ -93,15 +93,25 @@ def weight_bytes(model: PreTrainedModel) -> dict[str, int]:
 def planned_bytes(model: PreTrainedModel, kind: Kind, quantization: Quantization) -> int:
     """Bytes that the weights of a model, on the meta device say, will take: those of the layers to quantize in NF4."""
     held = sum(int(tensor.nbytes) for tensor in (*model.parameters(), *model.buffers()))
-    if quantization == "none":
-        return held
-    left = tuple(kept(kind, quantization))
-    weights = [
-        layer.weight
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear) and not name.startswith(left)
-    ]
+    weights = planned(model, kind, quantization).values()
     return held + sum(_nf4_bytes(weight.numel()) - int(weight.nbytes) for weight in weights)
+
+
+def planned(model: PreTrainedModel, kind: Kind, quantization: Quantization) -> dict[str, torch.Tensor]:
+    """The matrices to quantize, by their layers' names."""
+    if quantization == "none":
+        return {}
+    left = tuple(kept(kind, quantization))
+    linear = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    return {name: layer.weight for name, layer in linear.items() if not name.startswith(left)}
+
+
+def dequantized_bytes(model: PreTrainedModel, kind: Kind, quantization: Quantization) -> tuple[int, int]:
+    """Of the largest matrix of the text model, and of the vision tower: whole where no fused kernel runs."""
+    sizes = {name: int(weight.nbytes) for name, weight in planned(model, kind, quantization).items()}
+    towers = {name for name in sizes if name.startswith(kind.tower)}
+    text, vision = (max((sizes[name] for name in names), default=0) for names in (sizes.keys() - towers, towers))
+    return text, vision
 
 
 def _nf4_bytes(values: int) -> int:

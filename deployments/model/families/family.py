@@ -31,8 +31,6 @@ class Widths:
 
     hidden: int
     vocabulary: int
-    largest_weight: int
-    """Values of the largest quantized matrix, which is dequantized whole where no fused kernel runs."""
 
 
 class Attention(Protocol):

@@ -34,11 +34,7 @@ class Glm:
     @property
     def widths(self) -> Widths:
         text = self._model.config.text_config
-        return Widths(
-            hidden=text.hidden_size,
-            vocabulary=text.vocab_size,
-            largest_weight=2 * text.intermediate_size * text.hidden_size,
-        )
+        return Widths(hidden=text.hidden_size, vocabulary=text.vocab_size)
 
     @property
     def weights(self) -> Iterator[torch.Tensor]:

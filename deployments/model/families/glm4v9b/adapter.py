@@ -32,11 +32,7 @@ class Glm4V9B:
     @property
     def widths(self) -> Widths:
         config: ChatGlmConfig = self._model.config
-        return Widths(
-            hidden=config.hidden_size,
-            vocabulary=config.padded_vocab_size,
-            largest_weight=2 * config.ffn_hidden_size * config.hidden_size,
-        )
+        return Widths(hidden=config.hidden_size, vocabulary=config.padded_vocab_size)
 
     @property
     def weights(self) -> Iterator[torch.Tensor]:
