@@ -69,8 +69,8 @@ def allocated_at_most(work):
     ("quantization", "dtype"), [("none", "float32"), ("nf4", "bfloat16"), ("nf4+vision", "bfloat16")]
 )
 def test_the_arithmetic_is_what_torch_allocates(tmp_path, quantization, dtype):
-    """A tiny model whose picture has as many patches as the real one has: the tower's steps are what counts."""
-    folder = tiny.write(tmp_path, eyes={"image_size": 560, "num_positions": 1601})
+    """Of a tiny model with a tower as wide as the real one's is for its text: its MLP is what takes most."""
+    folder = tiny.write(tmp_path, eyes={"image_size": 560, "num_positions": 1601, "intermediate_size": 1024})
     rows = RowSettings(rows=4, length=512, prefill_tokens=512)
     loaded = load(ModelSettings(checkpoint=str(folder), device="cpu", quantization=quantization, dtype=dtype))
     family = loaded.take_apart()
@@ -83,9 +83,8 @@ def test_the_arithmetic_is_what_torch_allocates(tmp_path, quantization, dtype):
     prefill = allocated_at_most(lambda: footprint.largest_prefill(family, cache, rows))
     shape = memory.shape_of(loaded.model.config, loaded.layout, rows, loaded.dtype, quantization)
     told = memory.need(replace(shape, dequantized=0), rows, loaded.dtype, on_gpu=False)
-    packed = quantization == "nf4+vision"  # bitsandbytes' kernel for the CPU works on copies of its own
     if quantization == "none":
         assert held == pytest.approx(told.weights, rel=WITHIN)
     assert cache.kv.untyped_storage().nbytes() == told.rows
-    assert vision == pytest.approx(told.vision, rel=0.15 if packed else WITHIN)
+    assert vision == pytest.approx(told.vision, rel=WITHIN)
     assert prefill == pytest.approx(told.steps, rel=WITHIN)
