@@ -11,25 +11,23 @@ class Models:
     """``first`` answers whoever names no model; names are those of the settings."""
 
     def __init__(self, first: Pipeline, *others: Pipeline) -> None:
-        self.first = first
-        self._by_name = {pipeline.model_name: pipeline for pipeline in (first, *others)}
+        self.first, self._all = first, (first, *others)
 
     def __iter__(self) -> Iterator[Pipeline]:
-        return iter(self._by_name.values())
+        return iter(self._all)
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(self._by_name)
+        return tuple(pipeline.model_name for pipeline in self._all)
 
     @property
     def told(self) -> str:
         """The names, for a message."""
-        return " and ".join(self.names) + (" are" if len(self._by_name) > 1 else " is")
+        return " and ".join(self.names) + (" are" if len(self._all) > 1 else " is")
 
     def of(self, name: str | None) -> Pipeline:
         """Raises NotFound for a name that nobody here has."""
-        if name is None:
-            return self.first
-        if name not in self._by_name:
-            raise NotFound(f"the model {quoted(name)} is not served here; {self.told}")
-        return self._by_name[name]
+        for pipeline in self._all:
+            if name in (None, pipeline.model_name):
+                return pipeline
+        raise NotFound(f"the model {quoted(str(name))} is not served here; {self.told}")

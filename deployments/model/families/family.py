@@ -148,6 +148,10 @@ class Kind(Protocol):
         """The model that ``config`` makes, in random values, on the device that torch makes tensors on."""
         ...
 
+    def facts(self, config: PreTrainedConfig) -> dict[str, str]:
+        """What only the checkpoint says, and answers hang on: for whoever looks whether they are good."""
+        ...
+
     def check_tokens(self, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
         """Raises CheckpointError unless config and tokenizer mean the same by the tokens of pictures."""
         ...

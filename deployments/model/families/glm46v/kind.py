@@ -46,6 +46,10 @@ class Glm46V:
         model: PreTrainedModel = AutoModelForImageTextToText.from_config(config, dtype=dtype)
         return model
 
+    def facts(self, config: Any) -> dict[str, str]:
+        text = config.text_config
+        return {"rotary positions": str(text.rope_parameters), "positions known": str(text.max_position_embeddings)}
+
     def check_tokens(self, config: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         if tokenizer.convert_tokens_to_ids(IMAGE_TOKEN) != config.image_token_id:
             raise CheckpointError(

@@ -49,6 +49,15 @@ class Published:
         model: PreTrainedModel = ChatGlmWithVision._from_config(config, dtype=dtype)
         return model
 
+    def facts(self, config: Any) -> dict[str, str]:
+        eyes = config.eyes
+        return {
+            "rope_ratio": f"{config.rope_ratio:g}, so the rotary base is {config.rope_theta:g}",
+            "vision_config.scaling_factor": f"{eyes.scaling_factor:g}",
+            "positions known": str(config.seq_length),
+            "a picture": f"{eyes.image_size} x {eyes.image_size} pixels, {eyes.tokens} tokens",
+        }
+
     def check_tokens(self, config: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         check_control(tokenizer)
         for name, token in (("boi_token_id", BEGIN), ("eoi_token_id", END)):
