@@ -1,5 +1,5 @@
-"""The command line: ``check`` a config, ``preflight`` this machine, ``quantize`` and ``verify`` a checkpoint, ``digest`` a picture,
-``wait`` for a service, ``ask`` it, ``wecom-sim`` beside it. One-line errors, telling exit codes.
+"""The command line: ``check`` a config, ``preflight`` this machine, ``quantize`` or ``verify`` a checkpoint, ``digest``
+a picture, ``wait`` for a service, ``ask`` it, ``wecom-sim`` beside it. One-line errors, telling exit codes.
 """
 
 import argparse
