@@ -46,11 +46,28 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """What a model wants to see of a picture.
+
+    ``side``: as many pixels each way, whatever the picture's own are, which take ``tokens`` of the prompt; without it,
+    the picture's own shape in multiples of ``CELL``. ``tiles``: whether a large picture may be shown in parts.
+    """
+
+    side: int | None = None
+    tokens: int | None = None
+    tiles: bool = True
+
+
+ANY_SIZE = View()
+"""Of a model that takes a picture as it is, large ones in parts."""
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """What the model is asked about a prepared picture, and in ``turns`` what was said before it.
 
     ``deadline`` is seconds since the epoch: nobody reads the answer after it. It crosses machines, whose clocks are
-    taken to agree to within a fraction of a second (NTP).
+    taken to agree to within a fraction of a second (NTP). ``view`` is what its picture was prepared for.
     """
 
     request_id: str
@@ -58,6 +75,7 @@ class Question:
     max_new_tokens: int | None
     deadline: float
     turns: tuple[Turn, ...] = ()
+    view: View = ANY_SIZE
 
     def __post_init__(self) -> None:
         if not self.text.strip():
@@ -73,23 +91,6 @@ class Verdict:
     label: str
     score: float
     source: str
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What a model wants to see of a picture.
-
-    ``side``: as many pixels each way, whatever the picture's own are, which take ``tokens`` of the prompt; without it,
-    the picture's own shape in multiples of ``CELL``. ``tiles``: whether a large picture may be shown in parts.
-    """
-
-    side: int | None = None
-    tokens: int | None = None
-    tiles: bool = True
-
-
-ANY_SIZE = View()
-"""Of a model that takes a picture as it is, large ones in parts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class Ingress:
         self._beside = tuple(self._pipeline.beside(RemoteModel(other), name) for name, other in others.items())
         self._samples = Path(settings.samples) if settings.samples else None
         self._chat = chat_service(chat, self._pipeline, Fetcher(budget=self._downloads)) if chat else None
-        self._announcing = announcing(model, preprocessor)
+        self._announcing = [announcing(one, preprocessor) for one in (model, *others.values())]
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         if self._chat is None:

@@ -179,13 +179,22 @@ class Pipeline:
         image, digest = work.image, await work.image.digest()
         most_tokens = (await self.limits()).picture_tokens(ask.text, ask.turns)
         level = self.watch.level  # one read: it is part of what is shared
-        view = (await self.watch.recent()).view
+        view = await self._view()
         alike = ask.tenant, digest, level, most_tokens, view
         work.prepared, _ = await self._preparing.run(
             alike, lambda: self._prepare(image, level, deadline, most_tokens, view)
         )
-        question = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline, ask.turns)
+        question = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline, ask.turns, view)
         return Wanted(work.prepared, question, ask.tenant, self.knobs.mask_personal_numbers)
+
+    async def _view(self) -> View:
+        """What the model wants to see of a picture, as it last said. Raises Unavailable if it never has."""
+        try:
+            return (await self.watch.recent()).view
+        except TuwenError:
+            if self.watch.known is None:
+                raise
+            return self.watch.known.view
 
     async def _prepare(
         self, image: Upload, level: Level, deadline: float, most_tokens: int | None, view: View
@@ -204,9 +213,9 @@ class Pipeline:
                 f"no answer within {self.knobs.request_timeout_s:g} s: ask again, with a smaller picture if you can"
             ) from late
 
-    @staticmethod
-    def _try_again(ask: Ask, fault: Unavailable, attempt: int) -> None:
+    def _try_again(self, ask: Ask, fault: Unavailable, attempt: int) -> None:
         """Raises the fault when it was the last attempt."""
+        self.watch.doubt()
         if attempt == ATTEMPTS:
             raise fault
         logger.warning("request %s: %s; trying once more", ask.request_id, fault)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from deployments.contract import Answer, Level, Load, ModelInfo, Pixels, Place, Question
-from deployments.errors import EmptyAnswer, TuwenError
+from deployments.errors import EmptyAnswer, TuwenError, Unavailable
 from deployments.knobs import LiveKnobs
 from deployments.model.settings import ModelKnobs, ModelSettings
 
@@ -71,6 +71,7 @@ class Model:
             self._model.close()
 
     async def _answer(self, pictures: tuple[Pixels, ...], places: tuple[Place, ...], question: Question) -> Answer:
+        self._check_view(question)
         knobs = self._model.knobs  # one read: they may be swapped
         future = self._model.submit(
             pictures, question.text, question.max_new_tokens, deadline=question.deadline, places=places, knobs=knobs,
@@ -86,6 +87,7 @@ class Model:
         def tell(ids: tuple[int, ...] | None) -> None:
             loop.call_soon_threadsafe(arrived.put_nowait, ids)
 
+        self._check_view(question)
         knobs = self._model.knobs
         future = self._model.submit(
             pictures, question.text, question.max_new_tokens, deadline=question.deadline, places=places,
@@ -103,6 +105,11 @@ class Model:
             yield answer
         finally:
             future.cancel()  # whoever listened has gone: the engine need not go on
+
+    def _check_view(self, question: Question) -> None:
+        """Raises Unavailable for a picture that was prepared for the model that was here before."""
+        if question.view != self._model.loaded.layout.view:
+            raise Unavailable("the picture was prepared for another model than serves now: ask again")
 
     def _told(self, generation: "Generation", knobs: ModelKnobs) -> Answer:
         text = self._model.answer(generation, knobs)

@@ -1,6 +1,7 @@
 """What a config that serves it is told, and what its model and its preprocessor say to each other."""
 
 import asyncio
+import math
 from io import BytesIO
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deployments.contract import ANY_SIZE, Level, PreprocessInfo, View
-from deployments.errors import TooManyImages
+from deployments.contract import ANY_SIZE, Level, PreprocessInfo, Question, View
+from deployments.errors import TooManyImages, Unavailable
 from deployments.ingress.deployment import unseen_tiles
 from deployments.ingress.limits import limits
+from deployments.model.deployment import Model
+from deployments.model.settings import ModelSettings
 from deployments.model.vision_model import VisionModel, prepared
 from deployments.preprocess.deployment import Preprocessor
 from deployments.preprocess.safety.settings import SafetySettings
@@ -114,3 +117,15 @@ def test_checkpoint_is_all_that_has_to_be_set(folder):
     model.warm_up()
     assert model.generate(picture(3), "图片是什么？").usage.image_tokens == 18
     model.close()
+
+
+def test_a_picture_that_was_prepared_for_another_model_is_asked_again(folder):
+    replica = Model(ModelSettings(checkpoint=str(folder)))
+    replica.reconfigure({"max_new_tokens": 4, "default_max_new_tokens": 4})
+
+    def answer(view):
+        question = Question("id", "what?", None, math.inf, view=view)
+        return asyncio.run(replica.answer((picture(1),), ((0, 0),), question))
+
+    assert isinstance(answer(ANY_SIZE), Unavailable)
+    assert answer(View(side=112, tokens=18, tiles=False)).usage.image_tokens == 18
