@@ -119,7 +119,7 @@ class Kind(Protocol):
     """How checkpoints of a family are read and asked. Whatever is wrong with one is a CheckpointError."""
 
     files: Mapping[str, str]
-    """What ``config``, ``tokenizer``, ``layout`` and ``prompt`` are read from, for messages."""
+    """What ``tokenizer``, ``layout`` and ``prompt`` are read from, for messages."""
 
     @property
     def model_class(self) -> Any:
