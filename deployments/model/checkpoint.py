@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from deployments.checkpoints import CheckpointError, check_folder, is_there, read_json, read_weights
-from deployments.contract import View
 from deployments.model import generation
 from deployments.model.families.registry import entry_of
 from deployments.model.generation import GENERATION
@@ -35,12 +34,6 @@ def local_folder(checkpoint: str | Path) -> Path | None:
     path = Path(checkpoint).expanduser()
     is_path = str(checkpoint).startswith(("/", "./", "../", "~")) or path.exists()
     return path if is_path else None
-
-
-def view_of(folder: Path) -> View:
-    """What the model in a folder wants to see of a picture. Raises CheckpointError."""
-    config = read_config(folder)
-    return entry_of(config, folder).view(config)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -49,7 +49,7 @@ ENGINES: dict[str, Callable[[Loaded, ModelSettings, Clock], Engine]] = {
     "rows": lambda loaded, settings, clock: row_engine(loaded, settings, clock),
 }
 
-VERSION = 2
+VERSION = 3
 """Of how a question becomes an answer in this package: with a change here, answers of before no longer count."""
 
 ImageLike = str | Path | bytes | Image.Image | Pixels

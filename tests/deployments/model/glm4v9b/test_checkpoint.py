@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 
 from deployments.contract import View
 from deployments.model import quantizing
-from deployments.model.checkpoint import inspect, view_of
+from deployments.model.checkpoint import inspect, read_config
 from deployments.model.families.glm4v9b.config import ChatGlmConfig
 from deployments.model.families.glm4v9b.kind import KIND
+from deployments.model.families.registry import entry_of
 from deployments.model.loading import load
 from deployments.model.settings import CheckpointError, ModelKnobs, ModelSettings
 from deployments.model.vision_model import VisionModel
@@ -167,7 +168,8 @@ def test_what_is_wrong_is_named(changed, fault):
 
 def test_what_can_be_told_without_torch_is(folder, changed):
     inspect(folder)
-    assert view_of(folder) == View(side=112, tokens=18, tiles=False)
+    config = read_config(folder)
+    assert entry_of(config, folder).view(config) == View(side=112, tokens=18, tiles=False)
     with pytest.raises(CheckpointError, match="prepares pictures of 112 pixels a side"):
         inspect(changed(edited(vision_config=tiny.EYES | {"image_size": 1120, "num_positions": 6401})).checkpoint)
 
