@@ -155,6 +155,7 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument("--url", type=address, default=URL, help="the service (default %(default)s)")
     ask.add_argument("--json", action="store_true", help="print the whole answer as JSON")
     ask.add_argument("--max-new-tokens", type=tokens, metavar="N", help="longest answer, in tokens")
+    ask.add_argument("--model", metavar="NAME", help="which of the service's models (its first)")
     ask.add_argument("--timeout", type=seconds(0.001), default=60, metavar="SECONDS", help="default %(default)s")
     ask.set_defaults(run=run_ask)
 
@@ -287,7 +288,9 @@ def run_ask(options: argparse.Namespace) -> int:
 
     shown = human if not options.json else lambda answer: json.dumps(answer, ensure_ascii=False, indent=2)
     try:
-        answer = ask(options.url, options.picture, options.question, options.max_new_tokens, options.timeout)
+        answer = ask(
+            options.url, options.picture, options.question, options.max_new_tokens, options.timeout, options.model
+        )
     except OSError as fault:
         raise unreadable(options.picture, fault) from fault
     except AskError as fault:
