@@ -17,6 +17,7 @@ from deployments.errors import (
     TuwenError,
     Unavailable,
 )
+from deployments.ingress.admission import Admission
 from deployments.ingress.answers.answers import Answers, Wanted
 from deployments.ingress.answers.cache import AnswerCache
 from deployments.ingress.answers.flight import Flights
@@ -60,6 +61,7 @@ class Pipeline:
         self.knobs, self.rejected = IngressKnobs(), tuple[str, ...]()
         self.watch, self.preprocessor_watch = ModelWatch(model, clock), PreprocessorWatch(preprocessor, clock)
         self._preprocessor, self._downloader, self._clock = preprocessor, downloader, clock
+        self.admission = Admission(self.watch.fleet, clock)
         self._answers = Answers(model, self.watch, cache)
         self._preparing: Flights[tuple[str, str, Level, int | None], Prepared] = Flights(shared=OF_THE_PICTURE)
         self._memory, self._trimmer = ByteBudget(0), Trimmer()
@@ -70,7 +72,9 @@ class Pipeline:
         async with self._accounted(ask) as work:
             try:
                 await self._check(ask, knobs)
-                await self._within_deadline(ask, ask.arrived + knobs.request_timeout_s, work)
+                deadline = ask.deadline(knobs.request_timeout_s)
+                with self.admission.let_through(ask.flow, deadline):
+                    await self._within_deadline(ask, deadline, work)
             except TuwenError as error:
                 return await self._refused(ask, error, knobs, work)
             return await self._answered(ask, work)
@@ -81,9 +85,11 @@ class Pipeline:
         async with self._accounted(ask) as work:
             try:
                 await self._check(ask, knobs)
-                async with aclosing(self._streamed(ask, ask.arrived + knobs.request_timeout_s, work)) as texts:
-                    async for text in texts:
-                        yield text
+                deadline = ask.deadline(knobs.request_timeout_s)
+                with self.admission.let_through(ask.flow, deadline):
+                    async with aclosing(self._streamed(ask, deadline, work)) as texts:
+                        async for text in texts:
+                            yield text
             except TuwenError as error:
                 yield await self._refused(ask, error, knobs, work)
                 return
@@ -173,7 +179,8 @@ class Pipeline:
         level = self.watch.level  # one read: it is part of what is shared
         alike = ask.tenant, digest, level, most_tokens
         work.prepared, _ = await self._preparing.run(alike, lambda: self._prepare(image, level, deadline, most_tokens))
-        question = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline, ask.turns)
+        shed = self.admission.take_shed()
+        question = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline, ask.turns, ask.flow, shed)
         return Wanted(work.prepared, question, ask.tenant, self.knobs.mask_personal_numbers)
 
     async def _prepare(self, image: Upload, level: Level, deadline: float, most_tokens: int | None) -> Prepared:
@@ -191,11 +198,12 @@ class Pipeline:
                 f"no answer within {self.knobs.request_timeout_s:g} s: ask again, with a smaller picture if you can"
             ) from late
 
-    @staticmethod
-    def _try_again(ask: Ask, fault: Unavailable, attempt: int) -> None:
-        """Raises the fault when it was the last attempt."""
+    def _try_again(self, ask: Ask, fault: Unavailable, attempt: int) -> None:
+        """Raises the fault when it was the last attempt, Overloaded where another one would only add to the load."""
         if attempt == ATTEMPTS:
             raise fault
+        if self.watch.fleet.level is Level.HOLDING:
+            raise Overloaded("the service is busy, and what worked on this has failed: ask again") from fault
         logger.warning("request %s: %s; trying once more", ask.request_id, fault)
 
     async def limits(self) -> Limits:

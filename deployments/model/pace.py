@@ -1,0 +1,50 @@
+"""How fast an engine answers, from what it has answered: what a newcomer would wait, and what his answer would take."""
+
+from dataclasses import dataclass
+
+KEEP = 15 / 16
+"""What stays of an average with each new value: about sixteen answers are remembered."""
+FEWEST = 8
+"""So many gaps between answers of a full engine are an average; until then, what single answers took is."""
+SPREADS = 2.0
+"""An answer is taken to be so many mean deviations longer than the average: most are shorter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """``gap_s`` is the time from answer to answer while requests wait, 0 before the first.
+
+    An answer takes ``answer_s`` once begun, give or take ``spread_s``. ``gaps`` counts what ``gap_s`` is made of,
+    ``ended`` is when the last answer came, if requests were waiting then.
+    """
+
+    gap_s: float = 0.0
+    answer_s: float = 0.0
+    spread_s: float = 0.0
+    gaps: int = 0
+    ended: float | None = None
+
+    def after(self, now: float, took_s: float, running: int, waiting: int) -> "Pace":
+        """After an answer that took so long from its begin, with so many left running and waiting."""
+        gaps = self.gaps + (self.ended is not None)
+        gap_s = took_s / (running + 1)  # as many at a time as now would answer so fast
+        if self.ended is not None and gaps > FEWEST:
+            gap_s = _mixed(self.gap_s, now - self.ended)
+        elif gaps > FEWEST:
+            gap_s = self.gap_s
+        answer_s = _mixed(self.answer_s or None, took_s)
+        spread_s = _mixed(self.spread_s if self.answer_s else None, abs(took_s - answer_s))
+        return Pace(gap_s, answer_s, spread_s, gaps, now if waiting else None)
+
+    @property
+    def long_answer_s(self) -> float:
+        """What most answers take no longer than."""
+        return self.answer_s + SPREADS * self.spread_s
+
+    def wait_s(self, ahead: int, room: int) -> float:
+        """Before a newcomer's answer is begun, with so many ahead of him and so many that could begin at once."""
+        return max(0, ahead + 1 - room) * self.gap_s
+
+
+def _mixed(average: float | None, value: float) -> float:
+    return value if average is None else KEEP * average + (1 - KEEP) * value
