@@ -27,6 +27,7 @@ from deployments.ingress.ports import Downloader, Model, Preprocessor
 from deployments.ingress.questions import check_words
 from deployments.ingress.records import Record, RecordStore, Timing
 from deployments.ingress.settings import IngressKnobs
+from deployments.ingress.traffic import Traffic
 from deployments.ingress.trimming import Trimmer
 from deployments.ingress.uploads import SPOOL_BYTES, ByteBudget, Upload
 from deployments.ingress.watch import ModelWatch, PreprocessorWatch
@@ -61,7 +62,7 @@ class Pipeline:
         self.knobs, self.rejected = IngressKnobs(), tuple[str, ...]()
         self.watch, self.preprocessor_watch = ModelWatch(model, clock), PreprocessorWatch(preprocessor, clock)
         self._preprocessor, self._downloader, self._clock = preprocessor, downloader, clock
-        self.admission = Admission(self.watch.fleet, clock)
+        self.admission, self.traffic = Admission(self.watch.fleet, clock), Traffic(self.watch.fleet, clock)
         self._answers = Answers(model, self.watch, cache)
         self._preparing: Flights[tuple[str, str, Level, int | None], Prepared] = Flights(shared=OF_THE_PICTURE)
         self._memory, self._trimmer = ByteBudget(0), Trimmer()
@@ -73,7 +74,7 @@ class Pipeline:
             try:
                 await self._check(ask, knobs)
                 deadline = ask.deadline(knobs.request_timeout_s)
-                with self.admission.let_through(ask.flow, deadline):
+                with self.admission.let_through(ask.flow, deadline), self.traffic.admitted():
                     await self._within_deadline(ask, deadline, work)
             except TuwenError as error:
                 return await self._refused(ask, error, knobs, work)
@@ -86,7 +87,7 @@ class Pipeline:
             try:
                 await self._check(ask, knobs)
                 deadline = ask.deadline(knobs.request_timeout_s)
-                with self.admission.let_through(ask.flow, deadline):
+                with self.admission.let_through(ask.flow, deadline), self.traffic.admitted():
                     async with aclosing(self._streamed(ask, deadline, work)) as texts:
                         async for text in texts:
                             yield text
@@ -107,6 +108,7 @@ class Pipeline:
     async def _accounted(self, ask: Ask) -> AsyncGenerator[Work]:
         """The work of a request, whose picture goes and whose record stays however it ends."""
         work = Work()
+        self.traffic.count("offered")
         try:
             yield work
         except (asyncio.CancelledError, GeneratorExit):
@@ -236,12 +238,14 @@ class Pipeline:
 
     async def _answered(self, ask: Ask, work: Work) -> Reply:
         reply = self._reply(ask, work)
+        self.traffic.count(reply.level)
         await self.records.put(record_of(ask, reply, work))
         return reply
 
     async def _refused(self, ask: Ask, error: TuwenError, knobs: IngressKnobs, work: Work) -> Reply:
         """The holding reply for an overload, unless its caller wants an error. Raises any other error."""
         if isinstance(error, Overloaded):
+            self.traffic.count(Level.HOLDING)
             wait_s = error.retry_after_s or knobs.retry_after_s
             if ask.on_overload == "answer":
                 reply = self._holding(ask, knobs, wait_s, self._timing(ask, work))
@@ -252,6 +256,8 @@ class Pipeline:
 
     async def _failed(self, ask: Ask, status: int, error: str, work: Work) -> None:
         timing = self._timing(ask, work)
+        if error != Overloaded.code:
+            self.traffic.count("failed")
         await self.records.put(
             Record(ask.tenant, ask.request_id, ask.arrived, status, self.model_name, timing, error=error)
         )
