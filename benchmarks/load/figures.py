@@ -20,7 +20,8 @@ class Figures:
     """Of one run at one rate. Shares are of all requests; ``useful``: an answer or a holding reply within the deadline.
 
     ``goodput_per_s`` counts answers within the deadline alone; ``admitted`` times are those of answers, late or not.
-    ``levels`` are shares, what failed among them. ``behind_ms`` is how late the generator's slowest hundredth was sent.
+    ``levels`` are shares, what failed among them. ``behind_ms`` is how late the generator's slowest hundredth was sent,
+    ``others_cores`` how many cores something else on the machine took meanwhile.
     """
 
     offered_per_s: float
@@ -36,6 +37,7 @@ class Figures:
     levels: dict[str, float]
     behind_ms: float
     cpu_share: float
+    others_cores: float = 0.0
 
     @property
     def is_generators_own(self) -> bool:
@@ -45,7 +47,7 @@ class Figures:
 NAMES = tuple(Figures.__dataclass_fields__)
 
 
-def figures(taken: Taken, seconds: float, deadline_s: float) -> Figures:
+def figures(taken: Taken, seconds: float, deadline_s: float, others_cores: float = 0.0) -> Figures:
     """Of requests that were sent within ``seconds``."""
     sent = taken.sent
     answers = [one for one in sent if one.level in ANSWERS]
@@ -68,6 +70,7 @@ def figures(taken: Taken, seconds: float, deadline_s: float) -> Figures:
         levels={level: number / count for level, number in sorted(counted.items())},
         behind_ms=percentile([one.behind_ms for one in sent], 0.99),
         cpu_share=taken.cpu_s / taken.seconds if taken.seconds else math.nan,
+        others_cores=others_cores,
     )
 
 

@@ -63,12 +63,16 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """All requests of a job, and the CPU seconds of this process for them. ``began`` is seconds since the epoch."""
+    """All requests of a job, and the CPU seconds of this process for them, or (``process_s``) for all it did.
+
+    ``began`` is seconds since the epoch.
+    """
 
     sent: list[Sent]
     cpu_s: float
     seconds: float
     began: float
+    process_s: float = 0.0
 
 
 def outcome(shot: Shot, response: Response | str, at: float, behind_ms: float, ms: float) -> Sent:
@@ -153,7 +157,7 @@ async def run(job: Job) -> Taken:
     else:
         sent = await closed_loop(gun, iter(ready), job.clients, job.seconds)
     await wire.close()
-    return Taken(sent, time.process_time() - spent, gun.now, began)
+    return Taken(sent, time.process_time() - spent, gun.now, began, time.process_time())
 
 
 def job_from(data: dict[str, Any]) -> Job:

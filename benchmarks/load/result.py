@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.load.figures import NAMES, Figures, Second
 from benchmarks.load.plots import lines, stacked
+from benchmarks.quiet import QUIET_CORES
 
 SHIPPED = "ladder"
 """The service as it is; the others are baselines."""
@@ -49,8 +50,14 @@ class Found:
 
     @property
     def doubts(self) -> list[str]:
-        """Where the generator was itself the bottleneck."""
-        return [
+        """Where the generator was itself the bottleneck, and where something else ran beside."""
+        beside = [
+            f"{variant} at {run.load:g} x C: something else took {run.figures.others_cores:.2f} cores meanwhile"
+            for variant, runs in self.runs.items()
+            for run in runs
+            if run.figures.others_cores > QUIET_CORES
+        ]
+        return beside + [
             f"{variant} at {run.load:g} x C: the generator was itself the bottleneck (its slowest hundredth "
             f"was {run.figures.behind_ms:.0f} ms late, and it took {run.figures.cpu_share:.0%} of a core)"
             for variant, runs in self.runs.items()

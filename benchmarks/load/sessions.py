@@ -13,9 +13,10 @@ from benchmarks.load.figures import Figures, figures
 from benchmarks.load.generator import Job, Taken, taken_from
 from benchmarks.peers.questions import ROOT, Asked
 from benchmarks.peers.services import ours_with, running
-from benchmarks.process_costs import cpu_s_by_role, tree
+from benchmarks.process_costs import PROC, busy_s, cpu_s_by_role, tree
 
 WARM_UP_CLIENTS, WARM_UP_S = 8, 6.0
+STAT = PROC / "stat"
 
 
 @dataclass(slots=True)
@@ -39,10 +40,12 @@ class Target:
 
     def measured(self, times: Sequence[float], seconds: float) -> tuple[Figures, dict[str, float]]:
         """The figures of an open loop, and CPU milliseconds a second of each role meanwhile."""
-        before = tree(self.root)
+        before, busy = tree(self.root), busy_s(STAT.read_text())
         taken = self.open(times)
         spent = cpu_s_by_role(before, tree(self.root))
-        return figures(taken, seconds, self.deadline_s), {r: s * 1e3 / taken.seconds for r, s in spent.items()}
+        others = busy_s(STAT.read_text()) - busy - sum(spent.values()) - taken.process_s
+        found = figures(taken, seconds, self.deadline_s, max(0.0, others) / taken.seconds)
+        return found, {role: cpu_s * 1e3 / taken.seconds for role, cpu_s in spent.items()}
 
     def _job(self, marks: int, **rest: Any) -> Job:
         first = next(self.marks) * 100_000

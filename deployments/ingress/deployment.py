@@ -25,6 +25,7 @@ from deployments.ingress.settings import CacheSettings, IngressKnobs, IngressSet
 from deployments.ingress.uploads import ByteBudget
 from deployments.knobs import LiveKnobs
 from deployments.malloc import give_back_freed_memory
+from deployments.scaling import OFFERED
 
 logger = logging.getLogger("ray.serve")
 
@@ -60,6 +61,10 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return create_app(self._pipeline, self._samples)
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """For ``deployments.scaling``: what is asked of this replica a second."""
+        return {OFFERED: self._pipeline.traffic.offered_per_s()}
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         self._knobs.take(user_config)

@@ -34,6 +34,8 @@ from deployments.ingress.watch import ModelWatch, PreprocessorWatch
 
 logger = logging.getLogger("ray.serve")
 
+REPLY_S = 0.1
+"""A reply is written so long before its deadline: it has to get there."""
 ATTEMPTS = 2
 """A replica that dies takes its requests with it; each is tried once more, within its deadline."""
 
@@ -193,11 +195,11 @@ class Pipeline:
     @asynccontextmanager
     async def _time_left(self, deadline: float) -> AsyncGenerator[None]:
         try:
-            async with asyncio.timeout(deadline - self._clock()):
+            async with asyncio.timeout(deadline - self._clock() - REPLY_S):
                 yield
         except TimeoutError as late:
             raise DeadlineExceeded(
-                f"no answer within {self.knobs.request_timeout_s:g} s: ask again, with a smaller picture if you can"
+                "there was no answer in time: ask again, with a smaller picture if you can, or allow more time"
             ) from late
 
     def _try_again(self, ask: Ask, fault: Unavailable, attempt: int) -> None:
@@ -244,6 +246,8 @@ class Pipeline:
 
     async def _refused(self, ask: Ask, error: TuwenError, knobs: IngressKnobs, work: Work) -> Reply:
         """The holding reply for an overload, unless its caller wants an error. Raises any other error."""
+        if isinstance(error, DeadlineExceeded) and self.watch.fleet.level is not Level.FULL:
+            error = Overloaded("the service is busy, and there was no answer in time: ask again", error.retry_after_s)
         if isinstance(error, Overloaded):
             self.traffic.count(Level.HOLDING)
             wait_s = error.retry_after_s or knobs.retry_after_s

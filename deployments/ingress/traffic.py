@@ -64,9 +64,7 @@ class Traffic:
 
     def now(self) -> dict[str, Any]:
         """The service as it is: what it was asked a second lately, and what its replicas last said."""
-        here, now = self._looked(), self._clock()
-        lately = [second for second in self._seconds if int(now) - RATE_S <= second.at < int(now)]
-        counts = sum((second.counts for second in lately), Counter[str]())
+        here, now, counts = self._looked(), self._clock(), self._lately()
         loads = self._fleet.loads()
         return here.state() | {
             "time": now,
@@ -75,6 +73,14 @@ class Traffic:
             "predicted_wait_s": round(self._fleet.wait_s(0, 0, now), 3),
             "per_s": {name: counts[name] / RATE_S for name in COUNTED},
         }
+
+    def offered_per_s(self) -> float:
+        return self._lately()["offered"] / RATE_S
+
+    def _lately(self) -> Counter[str]:
+        """What was counted in the last whole seconds."""
+        now = int(self._clock())
+        return sum((one.counts for one in self._seconds if now - RATE_S <= one.at < now), Counter[str]())
 
     def _looked(self) -> Second:
         """The present second, with what the fleet says in it."""

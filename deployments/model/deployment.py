@@ -73,6 +73,10 @@ class Model:
         """(running, waiting) requests of this replica's engine."""
         return self._model.engine.load()
 
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """For ``deployments.scaling``: what is asked of this replica, and what it could answer, both a second."""
+        return self._gate.stats()
+
     def check_health(self) -> None:
         self._model.engine.check()
 

@@ -13,6 +13,7 @@ from deployments.model.demand import Demand
 from deployments.model.engine import Clock, Engine, Generation
 from deployments.model.ladder import Rules, Rung, step, worse
 from deployments.model.pace import Pace
+from deployments.scaling import ANSWERS, OFFERED
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Gate:
             full.load = self.load()
             raise
         try:
-            latest = question.deadline - self.pace.answer_s if self.rules.admission else inf
+            latest = question.deadline - self.pace.long_answer_s if self.rules.admission else inf
             yield Let(turn, latest, self.level is Level.FULL)
         except Overloaded as full:
             full.retry_after_s = full.retry_after_s or self.pace.wait_s(len(self._order), self.rows)
@@ -78,6 +79,10 @@ class Gate:
         """Where the service is; never better than the knobs allow."""
         ladder = self._rung.level if self.rules.ladder else Level.FULL
         return worse(ladder, self.rules.level)
+
+    def stats(self) -> dict[str, float]:
+        """What the autoscaling policy goes by."""
+        return {OFFERED: self.demand.now(self.clock()), ANSWERS: self.pace.answers_per_s}
 
     def load(self) -> Load:
         self._look(self.clock())

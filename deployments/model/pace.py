@@ -41,6 +41,11 @@ class Pace:
         """What most answers take no longer than."""
         return self.answer_s + SPREADS * self.spread_s
 
+    @property
+    def answers_per_s(self) -> float:
+        """Of a full engine; 0 while it has not been one for long."""
+        return 1 / self.gap_s if self.gaps > FEWEST and self.gap_s else 0.0
+
     def wait_s(self, ahead: int, room: int) -> float:
         """Before a newcomer's answer is begun, with so many ahead of him and so many that could begin at once."""
         return max(0, ahead + 1 - room) * self.gap_s
