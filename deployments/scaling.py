@@ -69,7 +69,7 @@ class Scaling:
     def _ingresses(self, context: Any) -> float | None:
         if context is None:
             return None
-        offered = sum((context.aggregated_metrics or {}).get(OFFERED, {}).values())
+        offered: float = sum((context.aggregated_metrics or {}).get(OFFERED, {}).values())
         return offered / self.ingress_per_s
 
 

@@ -72,7 +72,8 @@ class Gate:
     def answered(self, generation: Generation) -> None:
         """A generation has ended well: what it took is what others may expect."""
         running, waiting = self.engine.load()
-        self.pace = self.pace.after(self.clock(), generation.generate_ms / 1e3, running, waiting)
+        is_full = running + waiting >= self.rows
+        self.pace = self.pace.after(self.clock(), generation.generate_ms / 1e3, running, is_full)
 
     @property
     def level(self) -> Level:

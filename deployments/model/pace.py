@@ -12,10 +12,10 @@ SPREADS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """``gap_s`` is the time from answer to answer while requests wait, 0 before the first.
+    """``gap_s`` is the time from answer to answer of a full engine, 0 before the first.
 
     An answer takes ``answer_s`` once begun, give or take ``spread_s``. ``gaps`` counts what ``gap_s`` is made of,
-    ``ended`` is when the last answer came, if requests were waiting then.
+    ``ended`` is when the last answer came, if the engine was full then.
     """
 
     gap_s: float = 0.0
@@ -24,8 +24,9 @@ class Pace:
     gaps: int = 0
     ended: float | None = None
 
-    def after(self, now: float, took_s: float, running: int, waiting: int) -> "Pace":
-        """After an answer that took so long from its begin, with so many left running and waiting."""
+    def after(self, now: float, took_s: float, running: int, is_full: bool) -> "Pace":
+        """After an answer that took so long from its begin, with so many left running; ``is_full``: and as many here as
+        there is room for, so that the time until the next answer is an engine's at work."""
         gaps = self.gaps + (self.ended is not None)
         gap_s = took_s / (running + 1)  # as many at a time as now would answer so fast
         if self.ended is not None and gaps > FEWEST:
@@ -34,7 +35,7 @@ class Pace:
             gap_s = self.gap_s
         answer_s = _mixed(self.answer_s or None, took_s)
         spread_s = _mixed(self.spread_s if self.answer_s else None, abs(took_s - answer_s))
-        return Pace(gap_s, answer_s, spread_s, gaps, now if waiting else None)
+        return Pace(gap_s, answer_s, spread_s, gaps, now if is_full else None)
 
     @property
     def long_answer_s(self) -> float:

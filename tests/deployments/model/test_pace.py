@@ -9,7 +9,7 @@ from deployments.model.pace import Pace
 def run(pace, count, every_s, took_s, running, waiting, now=0.0):
     for _ in range(count):
         now += every_s
-        pace = pace.after(now, took_s, running, waiting)
+        pace = pace.after(now, took_s, running, running + waiting >= 16)
     return pace, now
 
 
@@ -32,8 +32,14 @@ def test_before_the_engine_was_ever_full_what_one_answer_took_is_what_there_is()
     assert Pace().wait_s(ahead=50, room=16) == 0
 
 
+def test_one_that_waits_for_its_picture_makes_an_engine_of_free_rows_not_a_full_one():
+    pace, _ = run(Pace(), 200, 0.5, took_s=0.4, running=2, waiting=1)
+    assert pace.answers_per_s == 0
+    assert pace.gap_s == pytest.approx(0.4 / 3)
+
+
 def test_who_finds_room_does_not_wait():
-    pace, _ = run(Pace(), 20, 0.1, took_s=1.0, running=15, waiting=5)
+    pace, _ = run(Pace(), 20, 0.1, took_s=1.6, running=15, waiting=5)
     assert pace.wait_s(ahead=15, room=16) == 0
     assert pace.wait_s(ahead=16, room=16) == pytest.approx(0.1, rel=0.2)
 
@@ -41,7 +47,7 @@ def test_who_finds_room_does_not_wait():
 def test_a_long_answer_is_longer_than_most():
     pace = Pace()
     for number in range(200):
-        pace = pace.after(number, 2.0 if number % 2 else 0.2, 3, 0)
+        pace = pace.after(number, 2.0 if number % 2 else 0.2, 3, False)
     assert 2.0 < pace.long_answer_s < 4.0
 
 
