@@ -14,7 +14,7 @@ from deployments.ingress.asking import Ask
 from deployments.ingress.uploads import Upload
 
 MOST = 400
-SECONDS = 6.0
+SECONDS = 3.0
 FEWEST_TOKENS = 100
 USER = "burst"
 
