@@ -29,7 +29,7 @@ COSTS = {
         step_s=0.012, row_s=0.0002, token_s=0.00012, picture_s=0.02, rows=64, prefill_tokens=2048, start_s=90.0
     ),
 }
-"""By kind; those of ``demo-cpu`` fitted to the service on two cores (docs/load.md)."""
+"""By kind; those of ``demo-cpu`` set by hand near the service's capacity on two cores (docs/load.md)."""
 
 
 @dataclass(frozen=True, slots=True)
