@@ -1,5 +1,5 @@
 """The command line: ``check`` a config, ``preflight`` this machine, ``quantize`` a checkpoint, ``digest`` a picture,
-``wait`` for a service, ``ask`` it. One-line errors, telling exit codes.
+``wait`` for a service, ``ask`` it, ``wecom-sim`` beside it. One-line errors, telling exit codes.
 """
 
 import argparse
@@ -142,6 +142,17 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument("--max-new-tokens", type=tokens, metavar="N", help="longest answer, in tokens")
     ask.add_argument("--timeout", type=seconds(0.001), default=60, metavar="SECONDS", help="default %(default)s")
     ask.set_defaults(run=run_ask)
+
+    simulate = commands.add_parser(
+        "wecom-sim",
+        help="play WeCom on this machine, beside a service with the same config",
+        description="Takes the names and keys of the config's args.wecom, whose endpoints.qyapi must be "
+        "http://127.0.0.1:PORT: there the simulator answers, and shows a page to chat on.",
+    )
+    simulate.add_argument("config", type=Path, metavar="CONFIG", help="the service's config file (YAML)")
+    simulate.add_argument("--url", type=address, default=URL, help="the service (default %(default)s)")
+    simulate.add_argument("--mode", action="append", default=[], metavar="MODE", help="a habit of WeCom's to play")
+    simulate.set_defaults(run=run_wecom_sim)
     return top
 
 
@@ -258,4 +269,23 @@ def run_ask(options: argparse.Namespace) -> int:
     except Unreachable as nobody:
         raise CommandError(str(nobody), Exit.UNREACHABLE) from nobody
     print(shown(answer))
+    return Exit.DONE
+
+
+def run_wecom_sim(options: argparse.Namespace) -> int:
+    from serve_app.wecom_sim.command import NothingToSimulate, section_of, serve
+    from serve_app.wecom_sim.world import MODES
+
+    unknown = [mode for mode in options.mode if mode not in MODES]
+    if unknown:
+        raise CommandError(f"no mode '{unknown[0]}': there are {', '.join(MODES)}", Exit.USAGE)
+    try:
+        found, host, port = section_of(config_text(options.config), os.environ, options.url, options.mode)
+    except NothingToSimulate as fault:
+        raise CommandError(str(fault), Exit.REFUSED) from fault
+    print(f"WeCom is played at http://{host}:{port}/ for the service at {options.url}", flush=True)
+    try:
+        serve(found, host, port)
+    except SystemExit as fault:  # uvicorn has told why, a port that is taken
+        raise CommandError(f"cannot serve on {host}:{port}", Exit.USAGE) from fault
     return Exit.DONE

@@ -9,7 +9,7 @@ import ray
 from ray import serve
 from ray.serve.config import RequestRouterConfig
 
-from deployments.ingress.deployment import Ingress
+from deployments.ingress.deployment import ChatSettings, Ingress
 from deployments.model.settings import ModelSettings
 from deployments.preprocess.deployment import Preprocessor
 from deployments.preprocess.safety.settings import SafetySettings
@@ -47,6 +47,7 @@ def build(settings: AppSettings) -> serve.Application:
         ingress_settings,
         settings.model.name,
         safety.names,
+        ChatSettings(settings.wecom, settings.store, ROOT) if settings.wecom is not None else None,
     )
 
 

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict
 from deployments.ingress.settings import IngressKnobs, IngressSettings
 from deployments.model.settings import ModelKnobs, ModelSettings
 from deployments.preprocess.settings import PreprocessKnobs, PreprocessSettings
+from deployments.store.settings import StoreSettings
+from deployments.wecom.settings import WecomSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds the packages; paths that start with ``./`` in a config are relative to it."""
@@ -20,6 +22,8 @@ class AppSettings(BaseModel):
     model: ModelSettings = ModelSettings()
     ingress: IngressSettings = IngressSettings()
     preprocess: PreprocessSettings = PreprocessSettings()
+    store: StoreSettings = StoreSettings()
+    wecom: WecomSettings | None = None
 
 
 KNOBS: dict[str, type[BaseModel]] = {

@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -110,6 +111,74 @@ def redis_server() -> Iterator[RedisServer]:
     server.start()
     yield server
     server.stop()
+
+
+@dataclass
+class PostgresServer:
+    """A PostgreSQL of our own on a socket in a folder of ours, which loses everything when the session ends."""
+
+    binaries: Path
+    folder: Path
+    user: str | None
+    process: subprocess.Popen[bytes] | None = None
+    databases: int = 0
+
+    def url(self, name: str) -> str:
+        return f"postgresql://tuwen@/{name}?host={self.folder}"
+
+    def start(self) -> None:
+        """Returns when it takes connections."""
+        if self.user:
+            shutil.chown(self.folder, self.user)
+        data = self.folder / "data"
+        self._run("initdb", "-D", str(data), "-U", "tuwen", "-A", "trust", "-N", "--locale=C.UTF-8", "-E", "UTF8")
+        options = ["-D", str(data), "-k", str(self.folder), "-c", "listen_addresses=", "-c", "fsync=off"]
+        log = (self.folder / "log").open("wb")
+        self.process = subprocess.Popen([str(self.binaries / "postgres"), *options], stderr=log, user=self.user)
+        give_up = time.monotonic() + 60
+        while subprocess.run([self.binaries / "pg_isready", "-q", "-h", str(self.folder)], user=self.user).returncode:
+            assert self.process.poll() is None, (self.folder / "log").read_text()
+            assert time.monotonic() < give_up, "PostgreSQL does not answer"
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGINT)  # a fast shutdown
+            self.process.wait()
+            self.process = None
+
+    def fresh(self) -> str:
+        """The address of a new, empty database."""
+        self.databases += 1
+        name = f"test{self.databases}"
+        self._run("createdb", "-h", str(self.folder), "-U", "tuwen", name)
+        return self.url(name)
+
+    def _run(self, program: str, *options: str) -> None:
+        subprocess.run([str(self.binaries / program), *options], check=True, user=self.user, stdout=subprocess.DEVNULL)
+
+
+def postgres_binaries() -> Path | None:
+    """The folder of PostgreSQL's server programs, which Debian keeps off the PATH."""
+    found = [Path(path).resolve().parent for name in ("postgres",) if (path := shutil.which(name))]
+    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((folder for folder in found if (folder / "initdb").exists()), None)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    binaries = postgres_binaries()
+    if binaries is None:
+        missing_package("PostgreSQL")
+    assert binaries is not None
+    with tempfile.TemporaryDirectory(prefix="tuwen-pg-") as folder:
+        # It refuses to run as root.
+        server = PostgresServer(binaries, Path(folder), "postgres" if os.getuid() == 0 else None)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
 
 
 @dataclass

@@ -106,7 +106,8 @@ class SimulatedEngine:
                 for job in self.waiting
             ],
             running=[
-                Running(job.id, job.width, job.generated, self.collapse) for job in self.running if not job.missing
+                Running(job.id, job.width, job.generated, self.collapse, 1 < job.width < job.wanted)
+                for job in self.running
             ],
             prefill_tokens=max(0, self.costs.prefill_tokens - sum(job.missing for job in self.running)),
         )
@@ -130,6 +131,6 @@ class SimulatedEngine:
     def _advance(self, job: Job, now: float) -> None:
         job.generated += 1
         if job.generated >= job.answer_tokens:
-            job.done_at, job.level = now, Level.FULL if job.width > 1 else Level.FAST
+            job.done_at, job.level = now, Level.FULL if 1 < job.width == job.wanted else Level.FAST
             self.running.remove(job)
             self.finished.append(job)

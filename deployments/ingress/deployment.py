@@ -4,11 +4,12 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import ray
-from ray import serve
+from ray import ObjectRef, serve
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
@@ -26,11 +27,25 @@ from deployments.ingress.uploads import ByteBudget
 from deployments.knobs import LiveKnobs
 from deployments.malloc import give_back_freed_memory
 from deployments.scaling import OFFERED
+from deployments.store.settings import StoreSettings
+from deployments.wecom.settings import WecomSettings
+
+if TYPE_CHECKING:
+    from deployments.wecom.service import WecomService
 
 logger = logging.getLogger("ray.serve")
 
 ANNOUNCE_AFTER_S = 1.0
 """Ray carries the lines of several processes to the console out of order by about this much."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSettings:
+    """The chat platform's section, the database behind it, and the folder that relative paths start from."""
+
+    wecom: WecomSettings
+    store: StoreSettings
+    root: Path
 
 
 class Ingress:
@@ -43,6 +58,7 @@ class Ingress:
         settings: IngressSettings,
         model_name: str,
         safety: tuple[str, ...],
+        chat: ChatSettings | None = None,
     ) -> None:
         give_back_freed_memory()
         self._knobs = LiveKnobs("Ingress", IngressKnobs)
@@ -57,10 +73,15 @@ class Ingress:
             safety,
         )
         self._samples = Path(settings.samples) if settings.samples else None
+        self._chat = chat_service(chat, self._pipeline, Fetcher(budget=self._downloads)) if chat else None
         self._announcing = announcing(model)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        return create_app(self._pipeline, self._samples)
+        if self._chat is None:
+            return create_app(self._pipeline, self._samples)
+        from deployments.wecom.routes import routers
+
+        return create_app(self._pipeline, self._samples, routers(self._chat))
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """For ``deployments.scaling``: what is asked of this replica a second."""
@@ -70,6 +91,15 @@ class Ingress:
         self._knobs.take(user_config)
         self._pipeline.knobs, self._pipeline.rejected = self._knobs.present, self._knobs.rejected
         self._downloads.limit = self._knobs.present.picture_memory_mb * 2**20
+
+
+def chat_service(chat: ChatSettings, pipeline: Pipeline, downloader: Fetcher) -> "WecomService":
+    """The bot beside the HTTP surface, at work. Raises what keeps it from being served."""
+    from deployments.wecom.service import wecom_service  # a database and its tables: needed for nothing else
+
+    service = wecom_service(chat.wecom, chat.store, chat.root, pipeline, downloader)
+    service.start()
+    return service
 
 
 def announcing(model: DeploymentHandle) -> asyncio.Task[None] | None:
@@ -152,8 +182,12 @@ class RemoteModel:
         return cast(ModelInfo, await called("the model", self._handle.info.remote()))
 
     def _knowing(self, prepared: Prepared) -> DeploymentHandle:
-        """The replica that knows the picture, as the router finds it."""
-        return self._handle.options(session_id=prepared.picture)
+        """The replica that knows the picture, as the router finds it.
+
+        Of pixels by reference Ray hands on the reference: by value the ingress would fetch them to send them.
+        """
+        by_reference = {"_by_reference": True} if isinstance(prepared.tiles, ObjectRef) else {}
+        return self._handle.options(session_id=prepared.picture, **by_reference)
 
 
 async def called(who: str, response: Any) -> Any:

@@ -1,5 +1,6 @@
 """What an engine is: takes requests, gives futures. Two of them: the row engine, and ``generate`` as its yardstick."""
 
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
@@ -8,6 +9,11 @@ from typing import Literal, Protocol
 
 from deployments.contract import FinishReason, Level, Pixels, Usage
 from deployments.model.prompt import Prompt
+
+logger = logging.getLogger("ray.serve")
+
+CLOSING_S = 60.0
+"""For so long an engine that closes lets the requests that run go on."""
 
 EarlyStopping = bool | Literal["never"]
 """When a beam search ends: as soon as it has enough answers, once better ones are unlikely, once there can be none."""
@@ -47,7 +53,7 @@ class EngineRequest:
 class Generation:
     """What came out: the new token ids (the end token left out), their text, and where the time went.
 
-    ``level`` is ``full`` if beams searched it to its end, else ``fast``.
+    ``level`` is ``full`` if as many beams as were asked for searched it to its end, else ``fast``.
     """
 
     token_ids: tuple[int, ...]
@@ -74,7 +80,7 @@ class Answering(Future[Generation]):
         return super().cancel()
 
     def resolve(self, outcome: Generation | BaseException) -> None:
-        """Tell whoever waits; somebody who has just cancelled does not."""
+        """Tell whoever waits; somebody who has just cancelled does not. What they do with it is their own business."""
         try:
             if isinstance(outcome, BaseException):
                 self.set_exception(outcome)
@@ -82,10 +88,15 @@ class Answering(Future[Generation]):
                 self.set_result(outcome)
         except InvalidStateError:
             pass
+        except BaseException as fault:  # Future only holds back what is an Exception
+            logger.warning("whoever waited for an answer failed on it: %r", fault)
 
 
 class Engine(Protocol):
-    """Runs requests on its own thread; never blocks the caller."""
+    """Runs requests on its own thread; never blocks the caller.
+
+    One that nobody holds any more answers what it was asked, ends its thread and is gone.
+    """
 
     def submit(self, request: EngineRequest) -> Future[Generation]:
         """The generation to come; fails with DeadlineExceeded when the deadline passes first,
@@ -110,5 +121,5 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop; requests not yet begun fail with Unavailable."""
+        """Stop; requests not yet begun fail with Unavailable, and so do those that do not end within a minute."""
         ...

@@ -81,6 +81,27 @@ def weight_bytes(model: PreTrainedModel) -> dict[str, int]:
     return {"quantized": total[True] + scales, "kept": total[False]}
 
 
+def planned_bytes(model: PreTrainedModel, quantization: Quantization) -> int:
+    """Bytes that the weights of a model, on the meta device say, will take: those of the layers to quantize in NF4."""
+    held = sum(int(tensor.nbytes) for tensor in (*model.parameters(), *model.buffers()))
+    if quantization == "none":
+        return held
+    weights = [
+        layer.weight for name, layer in model.named_modules() if _is_to_be(name) and isinstance(layer, nn.Linear)
+    ]
+    return held + sum(_nf4_bytes(weight.numel()) - int(weight.nbytes) for weight in weights)
+
+
+def _is_to_be(name: str) -> bool:
+    return not any(name.startswith(kept) for kept in KEPT)
+
+
+def _nf4_bytes(values: int) -> int:
+    """Two values a byte; a scale of a byte for 64 of them, one of four for 256 of those; and the tables of both."""
+    blocks = -(-values // 64)
+    return -(-values // 2) + blocks + 4 * -(-blocks // 256) + 4 * (16 + 256 + 1)
+
+
 def scale(layer: nn.Module) -> torch.Tensor:
     """The scales of a quantized layer's blocks, or their mean where they are quantized too: NaN if one of them is."""
     state: Any = layer.weight.quant_state  # type: ignore[union-attr]
@@ -90,5 +111,5 @@ def scale(layer: nn.Module) -> torch.Tensor:
 
 def _bytes_of_scales(weight: Any) -> int:
     state = weight.quant_state
-    nested = [state.state2.absmax, state.state2.code] if state.nested else []
+    nested = [state.state2.absmax, state.state2.code, state.offset] if state.nested else []
     return sum(int(tensor.nbytes) for tensor in (state.absmax, state.code, *nested))

@@ -3,8 +3,10 @@
 import logging
 import threading
 import time
+import weakref
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import MethodType
 from typing import Any
@@ -14,18 +16,13 @@ from transformers import GenerationConfig, GenerationMixin, StoppingCriteria, St
 
 from deployments.contract import FinishReason, Level, Pixels, Usage
 from deployments.errors import DeadlineExceeded
-from deployments.model.engine import Answering, Clock, Decoding, EngineRequest, Generation
+from deployments.model.engine import CLOSING_S, Answering, Clock, Decoding, EngineRequest, Generation
 from deployments.model.health import Health, ending
 from deployments.model.loading import Loaded
 from deployments.model.pixels import patchify
 from deployments.model.prompt import Prompt
 
 logger = logging.getLogger("ray.serve")
-
-CLOSING_S = 60.0
-"""For so long an engine that closes lets the request that runs go on."""
-
-_Job = tuple[EngineRequest, Answering, float]
 
 
 class _Stop(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped here
@@ -39,6 +36,19 @@ class _Stop(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped 
         return torch.full((input_ids.shape[0],), stop, dtype=torch.bool, device=input_ids.device)
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A request that waits; until it has been answered, it keeps its engine."""
+
+    engine: "ReferenceEngine"
+    request: EngineRequest
+    future: Answering
+    arrived: float
+
+
+_Jobs = SimpleQueue[_Job | None]
+
+
 class ReferenceEngine:
     """First come, first served, on one thread of its own."""
 
@@ -46,20 +56,21 @@ class ReferenceEngine:
         self._loaded, self._clock = loaded, clock
         # GLM's own version gives the beams of a request with several pictures each other's (transformers 5.23).
         loaded.model._expand_multimodal_outputs = MethodType(GenerationMixin._expand_multimodal_outputs, loaded.model)
-        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._queue: _Jobs = SimpleQueue()
         self.health = Health(loaded.device)
         self._running: Answering | None = None
         self._gate = threading.Lock()  # nothing comes in once the engine has begun to end
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name="reference-engine", daemon=True)
+        self._thread = threading.Thread(target=_work, args=(self._queue,), name="reference-engine", daemon=True)
         self._thread.start()
+        weakref.finalize(self, self._queue.put, None).atexit = False
 
     def submit(self, request: EngineRequest) -> Future[Generation]:
         future = Answering()
         with self._gate:
             if self._closed:
                 raise ending()
-            self._queue.put((request, future, time.perf_counter()))
+            self._queue.put(_Job(self, request, future, time.perf_counter()))
         return future
 
     def load(self) -> tuple[int, int]:
@@ -79,6 +90,8 @@ class ReferenceEngine:
             self._closed = True
             self._refuse_waiting()
             self._queue.put(None)
+        if threading.current_thread() is self._thread:  # whoever was answered closes it
+            return
         self._thread.join(timeout=CLOSING_S)
         if self._thread.is_alive() and (running := self._running) is not None:
             running.resolve(ending())
@@ -87,16 +100,13 @@ class ReferenceEngine:
     def _refuse_waiting(self) -> None:
         with suppress(Empty):
             while (job := self._queue.get_nowait()) is not None:
-                job[1].resolve(ending())
+                job.future.resolve(ending())
 
-    def _work(self) -> None:
-        while (job := self._queue.get()) is not None:
-            if self._closed:
-                job[1].resolve(ending())
-            else:
-                self._run(*job)
-
-    def _run(self, request: EngineRequest, future: Answering, arrived: float) -> None:
+    def run(self, request: EngineRequest, future: Answering, arrived: float) -> None:
+        """Answer one, on the engine's thread."""
+        if self._closed:
+            future.resolve(ending())
+            return
         if not future.set_running_or_notify_cancel():
             return
         self._running = future
@@ -145,6 +155,13 @@ class ReferenceEngine:
             queue_ms=(began - arrived) * 1e3,
             generate_ms=(time.perf_counter() - began) * 1e3,
         )
+
+
+def _work(jobs: _Jobs) -> None:
+    """What the thread does. It holds no engine while it waits: one that nobody else holds can go."""
+    while (job := jobs.get()) is not None:
+        job.engine.run(job.request, job.future, job.arrived)
+        del job
 
 
 def inputs_of(loaded: Loaded, prompt: Prompt, pictures: tuple[Pixels, ...]) -> dict[str, torch.Tensor]:

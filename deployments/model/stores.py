@@ -1,8 +1,14 @@
 """What is kept of pictures just seen, within bounds: features of the vision tower, and KV."""
 
+import logging
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
+
+from deployments.model.faults import is_device_fault
+
+logger = logging.getLogger("ray.serve")
 
 
 class TensorStore:
@@ -37,6 +43,21 @@ class TensorStore:
         while self._tensors and self.bytes + size > self._capacity:
             _, dropped = self._tensors.popitem(last=False)
             self.bytes -= dropped.untyped_storage().nbytes()
+
+    def keep(self, key: bytes, make: Callable[[], torch.Tensor], size: int) -> None:
+        """``put`` what ``make`` gives, of ``size`` bytes, or else go without: no answer hangs on what is kept.
+
+        Raises what the device fails with.
+        """
+        if key in self._tensors or size > self._capacity:
+            return
+        try:
+            self.make_room(size)
+            self.put(key, make())
+        except Exception as fault:
+            if is_device_fault(fault):
+                raise
+            logger.warning("%d bytes of a picture are not kept: %r", size, fault)
 
     def clear(self) -> None:
         self._tensors.clear()

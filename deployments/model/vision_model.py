@@ -40,9 +40,11 @@ from deployments.preprocess.settings import PreprocessKnobs
 
 def row_engine(loaded: Loaded, settings: ModelSettings, clock: Clock) -> RowEngine:
     """Raises Misfit when its rows do not fit beside the weights."""
+    memory.check_fit(loaded, settings)
     family = Glm(loaded.model, loaded.layout)
-    memory.check_fit(loaded, family, settings)
-    return RowEngine(loaded, settings.rows, clock, family, settings.threads or None)
+    engine = RowEngine(loaded, settings.rows, clock, family, settings.threads or None)
+    memory.check_measured(loaded, family, engine.batch.cache, settings)
+    return engine
 
 
 ENGINES: dict[str, Callable[[Loaded, ModelSettings, Clock], Engine]] = {
@@ -80,7 +82,7 @@ class VisionModel:
         """
         if settings.threads:  # the row engine shares them out to its own: one more team would slow those down
             torch.set_num_threads(1 if settings.engine == "rows" else settings.threads)
-        memory.cap(resolve_device(settings.device), settings.gpu_fraction)
+        memory.cap(resolve_device(settings.device), settings)
         return cls(load(settings), settings, knobs)
 
     def submit(

@@ -95,14 +95,26 @@ def inner_levels(level: Level, key: str, child: Yaml) -> list[Level]:
 def _modelled(annotation: Any, node: Yaml, path: str) -> Iterator[tuple[type[BaseModel], Yaml, str]]:
     """The models in an annotation, each with the value that must fit it."""
     origin, parts = get_origin(annotation), get_args(annotation)
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if _is_model(annotation):
         yield annotation, node, path
     elif origin is list and isinstance(node.value, list):
         for index, item in node.children.items():
             yield from _modelled(parts[0], item, join(path, index))
+    elif _is_by_name(annotation) and isinstance(node.value, dict):
+        for name, item in node.children.items():
+            yield from _modelled(parts[1], item, join(path, name))
     elif origin in (Union, types.UnionType, Annotated) and not _is_scalar_of(parts, node):
         for part in parts:
             yield from _modelled(part, node, path)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _is_by_name(annotation: Any) -> bool:
+    """Whether it is a mapping from names to models."""
+    return get_origin(annotation) is dict and any(map(_is_model, get_args(annotation)))
 
 
 def _is_scalar_of(parts: tuple[Any, ...], node: Yaml) -> bool:
@@ -146,6 +158,8 @@ def _given(level: Level, key: str, child: Yaml) -> Any:
     inner = [filled(one) for one in inner_levels(level, key, child)]
     if not inner:
         return _as_read(level, key, child.value)
+    if isinstance(child.value, dict) and _is_by_name(_annotation(level, key)):
+        return dict(zip(child.children, inner, strict=True))
     return inner if isinstance(child.value, list) else inner[0]
 
 

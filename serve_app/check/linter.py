@@ -10,7 +10,7 @@ from typing import Any
 
 from ray.serve.schema import ServeDeploySchema
 
-from serve_app.check import deadlines, doors, downloads, loads, paths, safety_rules, sizes, variables
+from serve_app.check import deadlines, doors, downloads, loads, paths, safety_rules, sizes, variables, wecom_rules
 from serve_app.check.levels import Level, filled
 from serve_app.check.problems import Problem, in_order
 from serve_app.check.schema import lint
@@ -27,6 +27,7 @@ RULES = (
     *variables.RULES,
     *downloads.RULES,
     *paths.RULES,
+    *wecom_rules.RULES,
 )
 
 

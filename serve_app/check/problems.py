@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-SECRET = re.compile(r"api_key|password|secret|credential|token\b|cache\.url", re.IGNORECASE)
+SECRET = re.compile(r"api_key|password|secret|credential|token\b|cache\.url|aes_key|wecom\.robots", re.IGNORECASE)
 CREDENTIALS = re.compile(r"(?<=://)[^@/]*@")
 NEAR = 0.6
 """From which likeness on a name is taken for another one misspelt; stricter where strange names are allowed."""

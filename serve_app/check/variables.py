@@ -9,6 +9,8 @@ from serve_app.check.view import App
 from serve_app.check.yaml_lines import Yaml, join
 
 CACHE_URL = "ingress.cache.url"
+STORE_URL = "store.url"
+TAKERS = f"args.{CACHE_URL}, args.{STORE_URL} and args.wecom"
 VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
 TEXTS = ("system_prompt", "holding_text", "phrases")
 """Keys under which a text may speak of variables."""
@@ -20,12 +22,12 @@ def cache_rules(app: App) -> Iterator[Problem]:
         return
     if not app.world.has_package("redis"):
         yield app.args.problem(CACHE_URL, "needs the package redis, which is not installed: pip install '.[redis]'")
-    environment = _environment(app)
+    environment = environment_of(app)
     unset = [name for name in _variables(url) if name not in environment]
     yield from _variable_faults(app, url, unset)
     if not (unset and url.startswith("$")):
         yield from _url_faults(app, _expanded(url, environment))
-    if _password(url) and "$" not in _password(url):
+    if password_of(url) and "$" not in password_of(url):
         text = "its password stands in the file and in Serve's dashboard: write ${NAME}, and set NAME where it runs"
         yield app.args.problem(CACHE_URL, text, warning=True)
 
@@ -59,7 +61,7 @@ def _url_faults(app: App, url: str) -> Iterator[Problem]:
             yield app.args.problem(CACHE_URL, "port 0 is none")
 
 
-def _password(url: str) -> str:
+def password_of(url: str) -> str:
     credentials, at, _ = url.partition("://")[2].rpartition("@")
     return credentials.partition(":")[2] if at else ""
 
@@ -68,7 +70,7 @@ def _variables(text: str) -> list[str]:
     return [plain or braced for plain, braced in VARIABLE.findall(text)]
 
 
-def _environment(app: App) -> dict[str, str]:
+def environment_of(app: App) -> dict[str, str]:
     """What an ingress replica finds set, as far as it is known here."""
     environments = [part.values.get(key) for part, key in ((app.application, "runtime_env"),)]
     environments.append((app.ingress.values.get("ray_actor_options") or {}).get("runtime_env"))
@@ -90,10 +92,14 @@ def literal_rules(app: App) -> Iterator[Problem]:
     for part, key in places:
         node = part.node.children.get(key) if key else part.node
         for path, text in _texts(node, join(part.path, key) if key else part.path) if node is not None else ():
-            if re.search(r"\$\{\w+\}", text.value) and not path.endswith(CACHE_URL):
+            if re.search(r"\$\{\w+\}", text.value) and not _takes_variables(path):
                 loose = any(f".{name}" in path for name in TEXTS)
-                message = f"{text.value} stays as it is: only args.{CACHE_URL} takes variables from the environment"
+                message = f"{text.value} stays as it is: only {TAKERS} take variables from the environment"
                 yield Problem(text.line, path, message, warning=loose)
+
+
+def _takes_variables(path: str) -> bool:
+    return path.endswith((CACHE_URL, STORE_URL)) or ".args.wecom." in path
 
 
 def _texts(node: Yaml, path: str) -> Iterator[tuple[str, Yaml]]:

@@ -278,7 +278,8 @@ def test_a_prepared_picture_outlives_its_preprocessor(live):
     prepared = preprocessor.prepare.remote((SAMPLES / "order-1.png").read_bytes()).result()
     for pid in replica_pids(live)["Preprocessor"]:
         os.kill(pid, signal.SIGKILL)
-    answer = model.answer.remote(prepared, Question("x", "订单号？", 8, time.time() + 60)).result()
+    question = Question("x", "订单号？", 8, time.time() + 60)
+    answer = model.answer.remote(prepared.tiles, prepared.places, question).result()
     assert isinstance(answer, Answer)
     assert ask(live, "order-1.png", "订单号？").status_code == 200
 

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from fastapi import APIRouter
 from starlette.types import ASGIApp
 
 from deployments.ingress.burst import Bursts
@@ -18,8 +19,10 @@ from deployments.ingress.http.routes import public_routes
 from deployments.ingress.pipeline import Pipeline
 
 
-def create_app(pipeline: Pipeline, samples_folder: Path | None = None) -> ASGIApp:
-    """The ASGI application over a pipeline. Plain Starlette: it runs under Serve, uvicorn and a test client alike."""
+def create_app(pipeline: Pipeline, samples_folder: Path | None = None, others: tuple[APIRouter, ...] = ()) -> ASGIApp:
+    """The ASGI application over a pipeline, with the ``others`` of chat platforms.
+
+    Plain Starlette: it runs under Serve, uvicorn and a test client alike."""
     app = DescribedApp(
         title="Tuwen",
         description="Answers a question about a picture. Every failure is "
@@ -33,7 +36,7 @@ def create_app(pipeline: Pipeline, samples_folder: Path | None = None) -> ASGIAp
     app.state.samples_folder = samples_folder
     app.state.samples = page.read_index(samples_folder)
     app.state.bursts, app.state.watchers = Bursts(pipeline.ask, time.time), live.Watchers()
-    routers = [*rest.routers, *openai.routers, *live.routers, *page.routers, *docs.routers]
+    routers = [*rest.routers, *openai.routers, *live.routers, *page.routers, *docs.routers, *others]
     app.state.public_routes = (*public_routes(routers), page.BARE)
     for router in routers:
         app.include_router(router)

@@ -1,6 +1,6 @@
 """What differs between model families: how a picture becomes embeddings, and which positions tokens stand at."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,6 +51,11 @@ class Family(Protocol):
 
     @property
     def widths(self) -> Widths: ...
+
+    @property
+    def weights(self) -> Iterator[torch.Tensor]:
+        """The model's parameters and buffers."""
+        ...
 
     def features(self, pictures: Sequence[Pixels]) -> list[torch.Tensor]:
         """(visual tokens, hidden size) of each picture, computed together, each in memory of its own."""

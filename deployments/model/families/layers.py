@@ -18,6 +18,8 @@ def fused(*layers: nn.Module) -> Layer:
     cannot be put together, are asked one after the other.
     """
     if not all(type(layer) is nn.Linear for layer in layers):
+        if len(layers) == 1:
+            return layers[0]
         return lambda hidden: torch.cat([layer(hidden) for layer in layers], -1)
     plain: Any = layers
     weight = torch.cat([layer.weight for layer in plain]) if len(plain) > 1 else plain[0].weight.data

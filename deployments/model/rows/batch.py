@@ -1,7 +1,7 @@
 """The requests that share the rows, and what one step does to them: who leaves, who comes, one token more for the rest.
 
-What goes wrong stays with its request: work on several that fails is done again for each by itself. A device that fails
-is nobody's fault: it ends the step for all.
+What goes wrong stays with its request: work on several that fails is done again for each by itself. A step that fails
+for nobody's fault is taken again. A device that fails ends it for all.
 """
 
 import logging
@@ -11,32 +11,39 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Ordered
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
 import torch
 
-from deployments.contract import Level, Pixels, Usage
+from deployments.contract import Level
 from deployments.errors import DeadlineExceeded, Overloaded
-from deployments.model.engine import Clock, Generation
+from deployments.model.engine import Clock
 from deployments.model.families.family import Family
 from deployments.model.faults import is_device_fault, is_out_of_memory
 from deployments.model.health import Health, ending
 from deployments.model.loading import Loaded
 from deployments.model.rows import decode
-from deployments.model.rows.beams import Beams, Candidate, token_ids
+from deployments.model.rows.answers import generation_of, level_of
+from deployments.model.rows.beams import Beams, Candidate, Greedy, token_ids
 from deployments.model.rows.cache import RowCache
-from deployments.model.rows.decode import EagerForward, Forward, Proposals
-from deployments.model.rows.graphs import GraphedForward
-from deployments.model.rows.prefill import Prefiller
-from deployments.model.rows.scheduler import Running, Waiting, plan
+from deployments.model.rows.decode import Proposals
+from deployments.model.rows.graphs import forward_for
+from deployments.model.rows.pictures import Look, Pictures
+from deployments.model.rows.prefill import Prefiller, shares
+from deployments.model.rows.scheduler import Plan, Running, Waiting, plan
 from deployments.model.rows.sequence import Sequence
 from deployments.model.rows.sight import Seen
+from deployments.model.rows.tenancy import Tenancy
 from deployments.model.settings import RowSettings
 from deployments.model.stores import TensorStore
 
 logger = logging.getLogger("ray.serve")
 
 Work = Callable[[Ordered[Sequence]], Proposals]
-Look = Callable[[bytes, Pixels], None]
+
+MOST_FAILED_STEPS = 5
+"""So many that failed one after the other, and for no request's fault: the next one would, too."""
 
 
 class Batch:
@@ -47,60 +54,79 @@ class Batch:
     """
 
     def __init__(self, loaded: Loaded, family: Family, settings: RowSettings, clock: Clock, look: Look) -> None:
-        self._loaded, self._settings, self._clock, self._look = loaded, settings, clock, look
+        self._loaded, self._settings, self._clock = loaded, settings, clock
         self.cache = RowCache(family.kv_shape, settings.rows, settings.length, loaded.dtype, loaded.device)
-        self.features = TensorStore(settings.feature_store_mb * 2**20)
         self.prefiller = Prefiller(family, self.cache, TensorStore(settings.prefix_store_mb * 2**20))
-        self.forward = _forward(family, self.cache, settings)
+        self.pictures = Pictures(TensorStore(settings.feature_store_mb * 2**20), self.prefiller.prefixes, look)
+        self.forward = forward_for(family, self.cache, settings)
         self.waiting: deque[Sequence] = deque()
         self.prefilling: list[Sequence] = []
         self.decoding: list[Sequence] = []
-        self.looking: set[bytes] = set()
-        self.memory_errors = 0
         self.health = Health(loaded.device)
+        self.memory_errors = self._failed_steps = 0
+        self._tenancy = Tenancy(self.cache)
+
+    @property
+    def features(self) -> TensorStore:
+        return self.pictures.features
+
+    @property
+    def running(self) -> list[Sequence]:
+        return [*self.prefilling, *self.decoding]
 
     @property
     def free(self) -> int:
         """How many rows nobody holds."""
-        return self._settings.rows - sum(len(sequence.rows) for sequence in (*self.prefilling, *self.decoding))
+        return self._settings.rows - sum(len(sequence.rows) for sequence in self.running)
 
     @property
     def has_work(self) -> bool:
         """Whether a step would do anything but wait for pictures to be seen."""
-        return bool(self.prefilling or self.decoding or any(self._is_ready(sequence) for sequence in self.waiting))
+        return bool(self.running or any(self.pictures.is_ready(sequence) for sequence in self.waiting))
 
     def add(self, sequence: Sequence) -> None:
         insort_right(self.waiting, sequence, key=lambda one: one.request.turn)
 
     def take(self, seen: Seen) -> None:
         """Features for those that wait for them. Raises what the device fails with."""
-        self.looking.discard(seen.key)
+        self.pictures.forget(seen.key)
         asked = [sequence for sequence in self.waiting if seen.key in sequence.keys]
-        if isinstance(seen.outcome, Exception):
-            if is_device_fault(seen.outcome):
-                raise seen.outcome
-            if is_out_of_memory(seen.outcome):
-                self._free_memory()
-            for sequence in asked:
-                self._fail(sequence, self.health.failed(seen.outcome))
+        if not isinstance(seen.outcome, Exception):
+            self.pictures.take(seen.key, seen.outcome, seen.took_s, asked)
             return
+        if is_device_fault(seen.outcome):
+            raise seen.outcome
+        if is_out_of_memory(seen.outcome):
+            self._free_memory()
         for sequence in asked:
-            sequence.features[seen.key] = seen.outcome
-            sequence.seeing_s += seen.took_s
-        self.features.put(seen.key, seen.outcome)
+            self._fail(sequence, self.health.failed(seen.outcome))
 
     def load(self) -> tuple[int, int]:
         """(running, waiting) requests."""
         return len(self.prefilling) + len(self.decoding), len(self.waiting)
 
     def step(self) -> None:
-        """Raises what the device fails with."""
+        """Raises what the device fails with, and what has failed in several steps one after the other."""
+        try:
+            self._step()
+            self._failed_steps = 0
+        except Exception as fault:
+            self._failed_steps += 1
+            if is_device_fault(fault) or self._failed_steps >= MOST_FAILED_STEPS:
+                raise
+            logger.warning("a step failed for no request's fault, and is taken again: %r", fault)
+            if is_out_of_memory(fault):
+                self._free_memory()
+
+    def _step(self) -> None:
+        """Whatever fails on the way, the next step begins where this one ended."""
         self._drop_abandoned()
         self._look_ahead()
-        self._close_gaps()
+        self._tenancy.close_gaps(self.running)
         self._make_room()
-        decoded = self._decode()
-        self._extend(self._prefill() | decoded)
+        room = self._room
+        self._extend(self._decode())
+        self._extend(self._prefill(room))
 
     def refuse_waiting(self) -> None:
         """Nobody of them has asked for an end: another replica answers them."""
@@ -108,22 +134,22 @@ class Batch:
             self.waiting.popleft().future.resolve(ending())
 
     def fail_all(self, fault: BaseException) -> None:
-        for sequence in (*self.waiting, *self.prefilling, *self.decoding):
+        for sequence in (*self.waiting, *self.running):
             self._fail(sequence, fault)
 
     def collapse(self, sequence: Sequence) -> None:
         """Keep a beam search's best hypothesis and give its other rows back; it goes on greedily."""
         if isinstance(sequence.search, Beams):
-            sequence.search = sequence.search.collapse()
-            self._give_back(sequence, sequence.rows[1:])
             with self._failing_alone(sequence):
+                sequence.search = sequence.search.collapse()
+                self._tenancy.give_back(sequence, sequence.rows[1:])
                 self._tell(sequence)
                 self._finish_if_done(sequence)
 
     def _drop_abandoned(self) -> None:
         """Forget those that nobody waits for any more, and those that have missed their deadline."""
         now = self._clock()
-        for sequence in (*self.waiting, *self.prefilling, *self.decoding):
+        for sequence in (*self.waiting, *self.running):
             if sequence.future.abandoned.is_set():
                 self._release(sequence)
             elif now >= sequence.request.deadline:
@@ -135,56 +161,44 @@ class Batch:
         """Have the pictures seen of those that come next, as many tokens of them as a step has."""
         room = self._settings.prefill_tokens
         for sequence in sorted(self.waiting, key=lambda sequence: -sequence.request.priority):
-            pictures = zip(sequence.keys, sequence.request.pictures, strict=True)
-            for key, picture in () if self._is_ready(sequence) else pictures:
-                if key not in sequence.features and key not in self.features and key not in self.looking:
-                    self.looking.add(key)
-                    self._look(key, picture)
+            if not self.pictures.is_ready(sequence):
+                with self._failing_alone(sequence):
+                    self.pictures.look_at(sequence)
             room -= sequence.request.prompt.image_tokens
             if room <= 0:
                 return
-
-    def _is_ready(self, sequence: Sequence) -> bool:
-        """Whether all that its prefill needs is known."""
-        if sequence.prefix and sequence.prefix in self.prefiller.prefixes:
-            return True
-        return all(key in sequence.features or key in self.features for key in sequence.keys)
-
-    def _close_gaps(self) -> None:
-        """Move the highest rows into gaps below them: a step costs what its rows are, not where they are."""
-        held = {row: (s, i) for s in (*self.prefilling, *self.decoding) for i, row in enumerate(s.rows)}
-        gaps = [row for row in range(len(held)) if row not in held]
-        for gap, row in zip(gaps, sorted((row for row in held if row >= len(held)), reverse=True), strict=True):
-            sequence, index = held[row]
-            self.cache.move(row, gap, sequence.written)
-            sequence.rows[index] = gap
 
     def _make_room(self) -> None:
         """Carry out the scheduler's plan: first the collapses, then the admissions."""
         room = self._room - sum(sequence.missing for sequence in self.prefilling)
         if not self.waiting or room <= 0:
             return
-        may_collapse = self._settings.collapse
-        decided = plan(
+        decided = self._plan(room)
+        for sequence in [s for s in self.running if s.id in decided.collapse]:
+            self.collapse(sequence)
+        widths = dict(decided.admit)
+        for sequence in [sequence for sequence in self.waiting if sequence.id in widths]:
+            self._tenancy.close_gaps(self.running)
+            if self.pictures.is_ready(sequence):  # still: somebody before it may have needed the stores' memory
+                self._admit(sequence, widths[sequence.id])
+
+    def _plan(self, room: int) -> Plan:
+        settings = self._settings
+        return plan(
             free=self.free,
             waiting=[
                 Waiting(
-                    s.id, s.request.decoding.beam_width, self._cost(s), s.request.priority, may_collapse,
-                    self._is_ready(s),
+                    s.id, min(s.request.decoding.beam_width, settings.rows), self._cost(s), s.request.priority,
+                    settings.collapse, self.pictures.is_ready(s),
                 )
                 for s in self.waiting
             ],
-            running=[Running(s.id, len(s.rows), s.search.generated, may_collapse) for s in self.decoding],
+            running=[
+                Running(s.id, len(s.rows), s.search.generated, settings.collapse, level_of(s) is not Level.FULL)
+                for s in self.running
+            ],
             prefill_tokens=room,
         )  # fmt: skip
-        for sequence in [s for s in self.decoding if s.id in decided.collapse]:
-            self.collapse(sequence)
-        if decided.collapse:
-            self._close_gaps()
-        widths = dict(decided.admit)
-        for sequence in [sequence for sequence in self.waiting if sequence.id in widths]:
-            if self._is_ready(sequence):  # still: somebody admitted before it may have needed the stores' memory
-                self._admit(sequence, widths[sequence.id])
 
     @property
     def _room(self) -> int:
@@ -202,35 +216,46 @@ class Batch:
         self.prefilling.append(sequence)
         sequence.rows = list(range(first, first + width))
         sequence.admitted = time.perf_counter()
-        if width > 1:
-            sequence.search = Beams(sequence.request.decoding, self._loaded.eos_token_ids)
-        for key in sequence.keys:
-            if key not in sequence.features and (known := self.features.get(key)) is not None:
-                sequence.features[key] = known
         self._isolated(self._begin, [sequence])
-
-    def _prefill(self) -> Proposals:
-        return self._isolated(self._run, self.prefilling) if self.prefilling else {}
-
-    def _decode(self) -> Proposals:
-        return self._isolated(self._feed, self.decoding) if self.decoding else {}
 
     def _begin(self, admitted: Ordered[Sequence]) -> Proposals:
         for sequence in admitted:
-            self.prefiller.begin(sequence)
+            decoding, width = sequence.request.decoding, len(sequence.rows)
+            if width > 1:
+                sequence.search = Beams(replace(decoding, beam_width=width), self._loaded.eos_token_ids)
+            if self.pictures.is_ready(sequence):
+                self.pictures.hand_over(sequence)
+                self.prefiller.begin(sequence)
+            else:
+                self._put_back(sequence)
         return {}
 
-    def _run(self, group: Ordered[Sequence]) -> Proposals:
-        return self.prefiller.run(group, self._room)
+    def _put_back(self, sequence: Sequence) -> None:
+        """To wait as before: what was known of its pictures has been given up for memory."""
+        self.prefilling.remove(sequence)
+        self._tenancy.give_back(sequence, sequence.rows)
+        sequence.search = Greedy(sequence.request.decoding, self._loaded.eos_token_ids)
+        self.waiting.appendleft(sequence)
+
+    def _prefill(self, room: int) -> Proposals:
+        taken_in = shares(self.prefilling, room)
+        return self._isolated(partial(self._run, taken_in), list(taken_in)) if taken_in else {}
+
+    def _run(self, taken_in: dict[Sequence, int], group: Ordered[Sequence]) -> Proposals:
+        return self.prefiller.run(group, sum(taken_in[sequence] for sequence in group))
+
+    def _decode(self) -> Proposals:
+        return self._isolated(self._feed, self.decoding) if self.decoding else {}
 
     def _feed(self, running: Ordered[Sequence]) -> Proposals:
         return decode.step(self.forward, running)
 
     def _extend(self, proposals: Proposals) -> None:
         """Go on with every search by what was proposed for it; those whose prompt is complete join the decoding."""
-        self.decoding += [sequence for sequence in self.prefilling if sequence.id in proposals]
-        self.prefilling = [sequence for sequence in self.prefilling if sequence.id not in proposals]
-        for sequence in [sequence for sequence in self.decoding if sequence.id in proposals]:
+        for sequence in [sequence for sequence in self.running if sequence.id in proposals]:
+            if sequence in self.prefilling:
+                self.prefilling.remove(sequence)
+                self.decoding.append(sequence)
             with self._failing_alone(sequence):
                 self._go_on(sequence, proposals[sequence.id])
                 self._tell(sequence)
@@ -261,6 +286,8 @@ class Batch:
             if is_device_fault(fault):
                 raise
             self._fail(sequence, self.health.failed(fault))
+        except BaseException as fault:  # a listener may raise anything; handed on, it would end its process
+            self._fail(sequence, self.health.failed(RuntimeError(f"whoever listened has ended: {fault!r}")))
 
     def _tell(self, sequence: Sequence) -> None:
         """Pass on what is new in an answer that can only grow, to whoever listens."""
@@ -274,40 +301,19 @@ class Batch:
             listener(ids)
 
     def _finish_if_done(self, sequence: Sequence) -> None:
-        search, prompt, now = sequence.search, sequence.request.prompt, time.perf_counter()
-        if not search.done:
-            return
-        waited_s = sequence.admitted - sequence.arrived
-        seeing_s = min(sequence.seeing_s, waited_s)  # somebody else may have had it begun earlier
-        ids = token_ids(search.best)
-        stopped = bool(ids) and ids[-1] in self._loaded.eos_token_ids
-        ids = ids[:-1] if stopped else ids
-        generation = Generation(
-            token_ids=ids,
-            text=self._loaded.tokenizer.decode(ids, skip_special_tokens=True),
-            level=Level.FULL if isinstance(search, Beams) else Level.FAST,
-            finish_reason="stop" if stopped else "length",
-            usage=Usage(prompt.tokens, prompt.image_tokens, len(ids)),
-            queue_ms=(waited_s - seeing_s) * 1e3,
-            generate_ms=(now - sequence.admitted + seeing_s) * 1e3,
-        )
-        self._release(sequence)
-        self.health.answered()
-        sequence.future.resolve(generation)
+        if sequence.search.done:
+            generation = generation_of(sequence, self._loaded, time.perf_counter())
+            self._release(sequence)
+            self.health.answered()
+            sequence.future.resolve(generation)
 
     def _release(self, sequence: Sequence) -> None:
         """Take it out and give its rows back."""
         for group in (self.waiting, self.prefilling, self.decoding):
             if sequence in group:
                 group.remove(sequence)
-        self._give_back(sequence, sequence.rows)
+        self._tenancy.give_back(sequence, sequence.rows)
         sequence.features, sequence.embeddings = {}, None
-
-    def _give_back(self, sequence: Sequence, rows: list[int]) -> None:
-        """Rows that are clear for whoever gets them next."""
-        for row in rows:
-            self.cache.clear(row, sequence.written)
-        sequence.rows = [row for row in sequence.rows if row not in rows]
 
     def _fail(self, sequence: Sequence, fault: BaseException) -> None:
         self._release(sequence)
@@ -354,14 +360,3 @@ class Batch:
         self.features.clear()
         if self._loaded.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-@torch.inference_mode()
-def _forward(family: Family, cache: RowCache, settings: RowSettings) -> Forward:
-    """The decode forward, on a GPU as graphs if the settings say so."""
-    eager = EagerForward(family, cache)
-    if cache.kv.device.type != "cuda" or not settings.cuda_graphs:
-        return eager
-    graphed = GraphedForward(eager, cache, settings.bucket, family.widths.vocabulary)
-    graphed.capture()
-    return graphed

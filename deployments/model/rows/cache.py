@@ -38,10 +38,9 @@ class RowCache:
             targets, origins = ([pair[side] for pair in moved] for side in (0, 1))
             self.kv[:, targets, :, begin:end] = self.kv[:, origins, :, begin:end]
 
-    def move(self, source: int, target: int, length: int) -> None:
-        """The first ``length`` tokens of a row go to another one, which is clear; then the row is."""
+    def copy(self, source: int, target: int, length: int) -> None:
+        """The first ``length`` tokens of a row go to another one, which is clear."""
         self.kv[:, target, :, :length] = self.kv[:, source, :, :length]
-        self.clear(source, length)
 
     def clear(self, row: int, length: int) -> None:
         self.kv[:, row, :, :length] = 0
@@ -76,12 +75,15 @@ class PrefillAttention:
         for piece, mask in zip(self._pieces, self._masks, strict=True):
             own, end = slice(at, at + piece.count), piece.begin + piece.count
             kv[piece.row, :, piece.begin : end] = keys_values[own].transpose(0, 1)
-            keys, values = kv[piece.row, None, :kv_heads, :end], kv[piece.row, None, kv_heads:, :end]
-            asked = queries[own].transpose(0, 1)[None]
-            found = scaled_dot_product_attention(
-                asked, keys, values, attn_mask=mask, is_causal=mask is None, enable_gqa=True
+            # The queries that share a head of keys stand in as many lots, whose keys are the same memory: none are
+            # repeated, and there is a kernel that keeps no scores for it, with a mask too.
+            asked = queries[own].view(piece.count, kv_heads, -1, queries.shape[-1]).permute(2, 1, 0, 3)
+            keys, values = (
+                kv[piece.row, part, :end].expand(len(asked), -1, -1, -1)
+                for part in (slice(kv_heads), slice(kv_heads, None))
             )
-            seen[own] = found[0].transpose(0, 1)
+            found = scaled_dot_product_attention(asked, keys, values, attn_mask=mask, is_causal=mask is None)
+            seen[own] = found.permute(2, 1, 0, 3).reshape_as(seen[own])
             at += piece.count
         return seen
 

@@ -5,13 +5,14 @@ pair of sizes; smaller steps are padded with rows that write where nobody reads.
 """
 
 import logging
-from collections.abc import Iterator
 
 import numpy as np
 import torch
 
+from deployments.model.families.family import Family
 from deployments.model.rows.cache import RowCache, Segment
-from deployments.model.rows.decode import EagerForward, Fed
+from deployments.model.rows.decode import EagerForward, Fed, Forward
+from deployments.model.settings import RowSettings
 
 logger = logging.getLogger("ray.serve")
 
@@ -23,6 +24,12 @@ def row_sizes(rows: int) -> list[int]:
     """1, 2, 4, … and the number of rows itself."""
     sizes = [2**power for power in range(rows.bit_length()) if 2**power < rows]
     return [*sizes, rows]
+
+
+def sizes(rows: int, length: int, bucket: int) -> list[tuple[int, int]]:
+    """(rows, columns seen) of the graphs, the largest first."""
+    columns = sorted({min(length, seen) for seen in range(bucket, length + bucket, bucket)}, reverse=True)
+    return [(size, seen) for seen in columns for size in reversed(row_sizes(rows))]
 
 
 class GraphedForward:
@@ -39,17 +46,17 @@ class GraphedForward:
 
     def capture(self) -> None:
         """Capture every size, the largest first: the smaller ones then fit into its memory."""
-        sizes = list(self._sizes())
-        if len(sizes) > MANY:
+        found = sizes(self._cache.rows, self._cache.length, self._bucket)
+        if len(found) > MANY:
             logger.warning(
                 "%d CUDA graphs are captured for %d rows of %d tokens: a larger args.model.rows.bucket makes fewer",
-                len(sizes), self._cache.rows, self._cache.length,
+                len(found), self._cache.rows, self._cache.length,
             )  # fmt: skip
         pool = torch.cuda.graph_pool_handle()
         stream = torch.cuda.Stream(self._cache.kv.device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            for rows, seen in sizes:
+            for rows, seen in found:
                 for _ in range(2):  # the first runs allocate and choose kernels: not inside a capture
                     self._run(rows, seen)
                 graph = torch.cuda.CUDAGraph()
@@ -71,9 +78,13 @@ class GraphedForward:
     def _run(self, rows: int, seen: int) -> None:
         self._logits[:rows] = self._forward.run(self._fed[:, :rows], [Segment(0, 0, rows, seen)])
 
-    def _sizes(self) -> Iterator[tuple[int, int]]:
-        length = self._cache.length
-        columns = sorted({min(length, seen) for seen in range(self._bucket, length + self._bucket, self._bucket)})
-        for seen in reversed(columns):
-            for rows in reversed(row_sizes(self._cache.rows)):
-                yield rows, seen
+
+@torch.inference_mode()
+def forward_for(family: Family, cache: RowCache, settings: RowSettings) -> Forward:
+    """The decode forward, on a GPU as graphs if the settings say so."""
+    eager = EagerForward(family, cache)
+    if cache.kv.device.type != "cuda" or not settings.cuda_graphs:
+        return eager
+    graphed = GraphedForward(eager, cache, settings.bucket, family.widths.vocabulary)
+    graphed.capture()
+    return graphed

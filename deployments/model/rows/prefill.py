@@ -36,6 +36,7 @@ class Prefiller:
             self.cache.restore(sequence.rows[0], known)
         sequence.begin = sequence.length = begin
         sequence.positions, sequence.delta, sequence.embeddings = positions, delta, embeddings
+        sequence.features = {}
 
     @staticmethod
     def _features(sequence: Sequence, key: bytes) -> torch.Tensor:
@@ -79,24 +80,28 @@ class Prefiller:
             sequence.length = piece.begin + piece.count
         for sequence in ended:
             sequence.embeddings = sequence.positions = None
-            sequence.features = {}
         return proposals
 
     def _share(self, sequence: Sequence, is_sound: bool) -> None:
         """Every row of the request gets the prompt, and the store its beginning."""
         row, tokens = sequence.rows[0], sequence.prefix_tokens
         self.cache.spread(row, sequence.rows[1:], sequence.request.prompt.tokens)
-        if sequence.prefix and not sequence.begin and is_sound and sequence.prefix not in self.prefixes:
-            self.prefixes.make_room(tokens * self.cache.kv[:, 0, :, 0].nbytes)
-            self.prefixes.put(sequence.prefix, self.cache.save(row, tokens))
+        if sequence.prefix and not sequence.begin and is_sound:
+            size = tokens * self.cache.kv[:, 0, :, 0].nbytes
+            self.prefixes.keep(sequence.prefix, lambda: self.cache.save(row, tokens), size)
+
+
+def shares(group: Ordered[Sequence], room: int) -> dict[Sequence, int]:
+    """How many tokens of whose prompt come next, ``room`` in all: first come, first served."""
+    found: dict[Sequence, int] = {}
+    for sequence in group:
+        count = min(room, sequence.missing)
+        if count < 1:
+            break
+        found[sequence] = count
+        room -= count
+    return found
 
 
 def _pieces(group: Ordered[Sequence], room: int) -> list[Piece]:
-    pieces: list[Piece] = []
-    for sequence in group:
-        count = min(room, sequence.request.prompt.tokens - sequence.length)
-        if count < 1:
-            break
-        pieces.append(Piece(sequence.rows[0], sequence.length, count))
-        room -= count
-    return pieces
+    return [Piece(sequence.rows[0], sequence.length, count) for sequence, count in shares(group, room).items()]

@@ -22,12 +22,16 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A request that holds ``width`` rows and has generated so many tokens."""
+    """A request that holds ``width`` rows and has generated so many tokens: none while its prompt is taken in.
+
+    A ``narrow`` search has fewer rows than it asked for.
+    """
 
     id: int
     width: int
     generated: int
     collapsible: bool = True
+    narrow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +45,14 @@ class Plan:
 def plan(free: int, waiting: Sequence[Waiting], running: Sequence[Running], prefill_tokens: int) -> Plan:
     """What to do in this step.
 
-    A request gets all the rows it asks for if one is then left for each that waits behind it, else a single one. When
-    there is none, the beams that have been searched longest collapse. Who is not ready is passed over. At most
-    ``prefill_tokens`` of prompt are taken in per step (but always one request), so that a long queue of prefills does
-    not hold up the rows that run.
+    A request gets as many of the rows it asks for as leave one for each that waits behind it, and at least one: a
+    narrower search is better than rows that stand idle. For a row that is needed the beams that have been searched
+    longest collapse, those whose prompt is still taken in last; but before all others narrow ones, and these also where
+    that gives somebody all the rows it asks for. Who is not ready is passed over. At most ``prefill_tokens`` of prompt
+    are taken in per step (but always one request), so that a long queue of prefills does not hold up the rows that run.
     """
     queue = sorted(waiting, key=lambda request: -request.priority)  # stable: first come, first served within it
-    spare = sorted((r for r in running if r.width > 1 and r.collapsible), key=lambda r: -r.generated)
+    spare = _spare(running)
     collapse: list[int] = []
     admit: list[tuple[int, int]] = []
     for place, request in enumerate(queue):
@@ -55,16 +60,34 @@ def plan(free: int, waiting: Sequence[Waiting], running: Sequence[Running], pref
             continue
         if admit and request.tokens > prefill_tokens:
             break
+        behind = len(queue) - place - 1
         fewest = 1 if request.collapsible else request.width
-        while free < fewest and spare:
+        whole = request.width + behind
+        wanted = whole if whole <= free + sum(r.width - 1 for r in spare if r.narrow) else fewest
+        while free < wanted and spare:
             victim = spare.pop(0)
             collapse.append(victim.id)
             free += victim.width - 1
         if free < fewest:
             break
-        behind = len(queue) - place - 1
-        width = request.width if free >= request.width + behind else fewest
+        width = max(fewest, min(request.width, free - behind))
         admit.append((request.id, width))
         free -= width
         prefill_tokens -= request.tokens
-    return Plan(tuple(collapse), tuple(admit))
+    return Plan(tuple(collapse), _widened(admit, queue, free - len(queue) + len(admit)))
+
+
+def _widened(admit: list[tuple[int, int]], queue: Sequence[Waiting], idle: int) -> tuple[tuple[int, int], ...]:
+    """The first of them get what came free after them, and nobody waits for."""
+    asked, found = {request.id: request.width for request in queue}, []
+    for number, width in admit:
+        more = max(0, min(asked[number] - width, idle))
+        found.append((number, width + more))
+        idle -= more
+    return tuple(found)
+
+
+def _spare(running: Sequence[Running]) -> list[Running]:
+    """Searches with rows to give up, in the order in which they do."""
+    beams = [search for search in running if search.width > 1 and search.collapsible]
+    return sorted(beams, key=lambda search: (not search.narrow, -search.generated))

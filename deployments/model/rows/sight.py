@@ -4,13 +4,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import torch
 
 from deployments.contract import CELL, Pixels
+from deployments.model.engine import CLOSING_S
 from deployments.model.families.family import Family
 from deployments.model.faults import is_device_fault, is_out_of_memory
 
@@ -30,6 +31,13 @@ def tokens_of(picture: Pixels) -> int:
     return int(picture.shape[0] * picture.shape[1]) // CELL**2
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    key: bytes
+    picture: Pixels
+    tokens: int
+
+
 class Sight:
     """Looks at pictures in the order asked, and tells of each when it is done.
 
@@ -42,13 +50,13 @@ class Sight:
     ) -> None:
         self._family, self._device, self._tell = family, device, tell
         self._lot, self._threads = lot if device.type == "cuda" else 0, threads
-        self._asked: SimpleQueue[tuple[bytes, Pixels] | None] = SimpleQueue()
+        self._asked: SimpleQueue[_Asked | None] = SimpleQueue()
         self._began: float | None = None  # to look at what it looks at
         self._thread = threading.Thread(target=self._work, name="vision", daemon=True)
         self._thread.start()
 
     def ask(self, key: bytes, picture: Pixels) -> None:
-        self._asked.put((key, picture))
+        self._asked.put(_Asked(key, picture, tokens_of(picture)))
 
     def is_alive(self) -> bool:
         return self._thread.is_alive()
@@ -59,37 +67,46 @@ class Sight:
         return 0.0 if began is None else time.monotonic() - began
 
     def close(self) -> None:
+        """As ``end``, and wait for it."""
+        self.end()
+        self._thread.join(timeout=CLOSING_S)
+
+    def end(self) -> None:
         """Asked pictures that were not looked at are forgotten."""
-        while not self._asked.empty():
-            self._asked.get()
+        with suppress(Empty):
+            while True:
+                self._asked.get_nowait()
         self._asked.put(None)
-        self._thread.join(timeout=60)
 
     @torch.inference_mode()
     def _work(self) -> None:
         torch.set_num_threads(self._threads)
         with self._own_stream():
             for lot in self._lots():
-                self._began = time.monotonic()
-                found, took_s = self._looked(lot), self.busy_s() / len(lot)
-                self._began = None
-                for seen in found:
-                    self._tell(replace(seen, took_s=took_s))
+                self._see(lot)
+                lot.clear()  # while it waits for others, it holds nobody's picture
+
+    def _see(self, lot: Mapping[bytes, Pixels]) -> None:
+        self._began = time.monotonic()
+        found, took_s = self._looked(lot), self.busy_s() / len(lot)
+        self._began = None
+        for seen in found:
+            self._tell(replace(seen, took_s=took_s))
 
     def _lots(self) -> Iterator[dict[bytes, Pixels]]:
         """What waits, in lots of at most so many tokens, or of one picture; ends with the first None."""
         following = self._asked.get()
         while following is not None:
-            lot, room = dict([following]), self._lot - tokens_of(following[1])
+            lot, room = {following.key: following.picture}, self._lot - following.tokens
             following = self._next(room)
-            while following is not None and tokens_of(following[1]) <= room:
-                lot |= [following]
-                room -= tokens_of(following[1])
+            while following is not None and following.tokens <= room:
+                lot[following.key] = following.picture
+                room -= following.tokens
                 following = self._next(room)
             yield lot
             following = following or self._asked.get()
 
-    def _next(self, room: int) -> tuple[bytes, Pixels] | None:
+    def _next(self, room: int) -> _Asked | None:
         """Another one, if it is there already."""
         return self._asked.get() if room > 0 and not self._asked.empty() else None
 

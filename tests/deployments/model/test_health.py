@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from deployments.contract import OVERVIEW, Prepared, Question
+from deployments.contract import OVERVIEW, Question
 from deployments.errors import Overloaded, Unavailable
 from deployments.model.deployment import Model
 from deployments.model.engine import Decoding, EngineRequest
@@ -180,18 +180,10 @@ def test_a_closing_engine_has_what_waits_asked_elsewhere(model, request_of, monk
 def test_the_deployment_hands_a_failed_device_to_the_ingress_as_unavailable(model, failing):
     """As a value: raised, it would reach the caller as an internal error and be asked nowhere else."""
 
-    async def tiles():
-        return (PICTURE,)
-
-    def prepared():
-        return Prepared(
-            tiles(), "digest", ((112, 112),), (OVERVIEW,), ((0, 0, 112, 112),), (112, 112), "PNG", (112, 112), 1.0
-        )
-
     async def both():
         asked = Question("r", "?", 4, float("inf"))
-        streamed = [item async for item in replica.stream(prepared(), asked)]
-        return [await replica.answer(prepared(), asked), *streamed]
+        streamed = [item async for item in replica.stream((PICTURE,), (OVERVIEW,), asked)]
+        return [await replica.answer((PICTURE,), (OVERVIEW,), asked), *streamed]
 
     replica = object.__new__(Model)
     replica._model = model

@@ -90,7 +90,9 @@ def test_what_only_a_misspelt_auto_breaks_is_not_told_as_well() -> None:
 
 
 def test_without_a_near_key_the_valid_ones_are_listed_if_they_are_few() -> None:
-    assert only(ours(args="{zebra: 1}")).message == "unknown key 'zebra' (valid: ingress, model, preprocess)"
+    assert (
+        only(ours(args="{zebra: 1}")).message == "unknown key 'zebra' (valid: ingress, model, preprocess, store, wecom)"
+    )
     assert only(ours("name: Model\nzebra: 1")).message == "unknown key 'zebra'"
 
 

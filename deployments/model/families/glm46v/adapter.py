@@ -1,7 +1,7 @@
 """``Glm4vForConditionalGeneration`` and ``Glm46VForConditionalGeneration`` as a family."""
 
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Iterator, Sequence
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,10 @@ class Glm:
             vision_intermediate=vision.out_hidden_size,  # transformers builds the blocks' MLP with this one
             largest_weight=2 * text.intermediate_size * text.hidden_size,
         )
+
+    @property
+    def weights(self) -> Iterator[torch.Tensor]:
+        return chain(self._model.parameters(), self._model.buffers())
 
     def features(self, pictures: Sequence[Pixels]) -> list[torch.Tensor]:
         return self._vision.features(pictures)

@@ -1,4 +1,4 @@
-"""Ten thousand requests of every fate: no row, no KV and no memory is lost."""
+"""Ten thousand requests of every fate, and faults in one of fifty: no row, no KV and no memory is lost."""
 
 import gc
 import logging
@@ -9,15 +9,18 @@ from random import Random
 
 import torch
 
-from deployments.errors import DeadlineExceeded
+from deployments.errors import DeadlineExceeded, Overloaded
 from deployments.model.rows.engine import RowEngine
 from deployments.model.settings import RowSettings
 
 from .asking import picture, request_to
+from .faulting import SITES, Fault, Injected
 
 SETTINGS = RowSettings(rows=16, length=128, waiting=1000, prefix_store_mb=1, feature_store_mb=1)
 REQUESTS, WARM_UP, LOT = 10_000, 2_000, 100
+FAULTS_OF_A_LOT = 2
 ALLOWED_GROWTH = 1.02
+INJECTED = sorted(site for site in SITES if site not in ("listener", "callback", "look"))
 
 
 def resident_pages():
@@ -25,7 +28,7 @@ def resident_pages():
     return int(Path("/proc/self/statm").read_text().split()[1])
 
 
-def test_ten_thousand_requests_later_nothing_is_lost(vision_model, caplog):
+def test_ten_thousand_requests_later_nothing_is_lost(vision_model, caplog, monkeypatch):
     caplog.set_level(logging.ERROR)  # else pytest keeps a record of every failure, and with it what failed
     loaded, rng = vision_model.loaded, Random(0)
     engine = RowEngine(loaded, SETTINGS)
@@ -45,6 +48,15 @@ def test_ten_thousand_requests_later_nothing_is_lost(vision_model, caplog):
             future.cancel()
         return future
 
+    def injected(patched):
+        """Two faults anywhere, in some of the next steps."""
+        faults = []
+        for site in rng.sample(INJECTED, FAULTS_OF_A_LOT):
+            kind = rng.choice((Injected, torch.OutOfMemoryError))
+            faults.append(Fault(kind("injected"), rng.randrange(1, 6)))
+            faults[-1].inject(patched, engine, site)
+        return faults
+
     def outcome(future):
         try:
             assert future.result(timeout=120).finish_reason in ("stop", "length")
@@ -52,19 +64,23 @@ def test_ten_thousand_requests_later_nothing_is_lost(vision_model, caplog):
             return "cancelled"
         except DeadlineExceeded:
             return "late"
-        except ValueError:
+        except (ValueError, Injected, Overloaded):
             return "failed"
         return "answered"
 
-    before = 0
+    before = raised = 0
     for first in range(0, REQUESTS, LOT):
         if first == WARM_UP:
             before = resident_pages()
-        for future in [submit(number) for number in range(first, first + LOT)]:
-            fates[outcome(future)] += 1
+        with monkeypatch.context() as patched:
+            faults = injected(patched)
+            for future in [submit(number) for number in range(first, first + LOT)]:
+                fates[outcome(future)] += 1
+        raised += sum(fault.was_raised for fault in faults)
     batch = engine.batch
     assert sum(fates.values()) == REQUESTS
     assert min(fates.values()) > 300
+    assert raised > REQUESTS // LOT * FAULTS_OF_A_LOT * 0.7  # of the others what they were to hit came less often
     assert engine.load() == (0, 0)
     assert batch.free == SETTINGS.rows
     assert batch.cache.kv.shape[1] == SETTINGS.rows

@@ -16,6 +16,7 @@ from deployments.errors import DeadlineExceeded, Overloaded, QuestionTooLong, Un
 from deployments.model.families.glm46v import Glm
 from deployments.model.health import MOST_FAILURES
 from deployments.model.rows import batch, decode
+from deployments.model.rows import engine as row_engine
 from deployments.model.rows.batch import Batch
 from deployments.model.rows.beams import token_ids
 from deployments.model.rows.engine import STUCK_AFTER_S, RowEngine, begun
@@ -156,6 +157,46 @@ def test_a_newcomer_gets_rows_in_the_next_step_though_beams_hold_them_all(loaded
     assert newcomer.result(timeout=0).level == Level.FAST  # two tokens in two steps
     stepped.run()
     assert sorted(future.result(timeout=60).level for future in holders) == [Level.FAST, Level.FULL]
+
+
+def test_a_search_narrower_than_asked_is_generate_s_and_is_not_called_full(loaded, alone, stepped):
+    requests = [question(loaded, n, beam_width=4) for n in (1, 2, 4)]
+    futures = [stepped.submit(request) for request in requests]
+    stepped.run()
+    found = [future.result(timeout=0) for future in futures]
+    narrow = [replace(request, decoding=replace(request.decoding, beam_width=width))
+              for request, width in zip(requests, (4, 3, 1), strict=True)]  # fmt: skip
+    assert [answer.token_ids for answer in found] == [alone(loaded, request).token_ids for request in narrow]
+    assert [answer.level for answer in found] == [Level.FULL, Level.FAST, Level.FAST]
+
+
+def test_with_fewer_rows_than_beams_no_answer_is_full(loaded, alone):
+    stepped, request = Stepped(loaded, replace_settings(rows=3)), question(loaded, 1, beam_width=4)
+    future = stepped.submit(request)
+    stepped.run()
+    narrow = replace(request, decoding=replace(request.decoding, beam_width=3))
+    assert future.result(timeout=0).token_ids == alone(loaded, narrow).token_ids
+    assert future.result(timeout=0).level == Level.FAST
+
+
+def test_a_search_whose_prompt_is_still_taken_in_gives_its_rows_up(loaded, alone):
+    stepped = Stepped(loaded, replace_settings(rows=4, prefill_tokens=16))
+    request = request_to(loaded, "a long question " * 3, beam_width=4)
+    future = stepped.submit(request)
+    stepped.step()
+    assert not stepped.batch.free
+    assert stepped.batch.prefilling
+    newcomer = request_to(loaded, "?", max_new_tokens=1)
+    told = stepped.submit(newcomer)
+    while stepped.batch.waiting:
+        assert stepped.batch.prefilling
+        stepped.step()
+    assert len(stepped.batch.prefilling[0].rows) == 1
+    stepped.run()
+    greedy = replace(request, decoding=replace(request.decoding, beam_width=1))
+    assert future.result(timeout=0).token_ids == alone(loaded, greedy).token_ids
+    assert future.result(timeout=0).level == Level.FAST
+    assert told.result(timeout=0).token_ids == alone(loaded, newcomer).token_ids
 
 
 def test_more_beam_searches_than_rows_are_all_answered(loaded, engine):
@@ -432,6 +473,50 @@ def test_a_step_takes_no_more_tokens_than_its_budget_whatever_waits(loaded, alon
         stepped.step()
     assert max(steps) == 20
     assert all(future.result(timeout=0).token_ids for future in futures)
+
+
+def test_a_step_whose_prompts_are_each_tried_by_themselves_keeps_its_budget(loaded, monkeypatch):
+    stepped = Stepped(loaded, SETTINGS.model_copy(update={"prefill_tokens": 30}))
+    steps, real = [], stepped.family.hidden
+
+    def failing(embeddings, positions, attention):
+        if len(getattr(attention, "_pieces", ())) > 1:
+            raise LookupError("injected")
+        steps[-1] += len(embeddings)
+        return real(embeddings, positions, attention)
+
+    monkeypatch.setattr(stepped.family, "hidden", failing)
+    futures = [stepped.submit(question(loaded, n)) for n in range(8)]
+    while any(stepped.batch.load()):
+        steps.append(0)
+        stepped.step()
+    assert max(steps) == 30
+    assert all(future.result(timeout=0).token_ids for future in futures)
+
+
+def test_a_step_feeds_the_first_rows_whoever_has_left(loaded, alone, stepped, monkeypatch):
+    fed, real = [], stepped.batch.forward
+    monkeypatch.setattr(stepped.batch, "forward", lambda one: (fed.append(one.rows.tolist()), real(one))[1])
+    short = [stepped.submit(question(loaded, n, max_new_tokens=2)) for n in range(6)]
+    request = question(loaded, 1, beam_width=2, max_new_tokens=12)
+    long = stepped.submit(request)
+    stepped.run()
+    assert all(future.result(timeout=0) for future in short)
+    assert [0, 1] in fed
+    assert all(rows == list(range(len(rows))) for rows in fed)
+    assert long.result(timeout=0).token_ids == alone(loaded, request).token_ids
+
+
+def test_pictures_are_hashed_by_whoever_asks_and_not_while_rows_wait(loaded, engine, monkeypatch):
+    hashed, real = [], row_engine.picture_key
+
+    def noted(shown):
+        hashed.append(threading.current_thread())
+        return real(shown)
+
+    monkeypatch.setattr(row_engine, "picture_key", noted)
+    assert engine.submit(question(loaded, 1)).result(timeout=60)
+    assert hashed == [threading.current_thread()]
 
 
 def test_to_tell_a_long_answer_each_of_its_tokens_is_read_once(loaded, engine, monkeypatch):
