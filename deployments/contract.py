@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,18 +96,17 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A picture ready for the model, and what is known of it without its pixels.
+    """A picture ready for the model: the pixels of its tiles, and what is known of it without them.
 
-    ``tiles`` is a ``tuple[Pixels, ...]``, or where that is large an object reference to one in the cluster's store, so
-    that it goes from the preprocessor to the model and not through the ingress. ``sizes`` are the tiles' (height,
-    width), ``places`` where in the picture they belong: the overview first, then the tiles of a large picture in
-    reading order; ``boxes`` are their (left, top, right, bottom) in pixels of the upright picture, whose (width,
-    height) is ``size``. ``picture`` is a digest of its pixels: requests about one picture go to the replica that knows
-    it, and answers are found again by it. ``flags`` are the verdicts that did not block it. ``full_boxes`` are those of
-    level ``full`` where it would have shown others, and empty where it would have shown just these.
+    ``sizes`` are the tiles' (height, width), ``places`` where in the picture they belong: the overview first, then the
+    tiles of a large picture in reading order; ``boxes`` are their (left, top, right, bottom) in pixels of the upright
+    picture, whose (width, height) is ``size``. ``picture`` is a digest of its pixels: requests about one picture go to
+    the replica that knows it, and answers are found again by it. ``flags`` are the verdicts that did not block it.
+    ``full_boxes`` are those of level ``full`` where it would have shown others, and empty where it would have shown
+    just these.
     """
 
-    tiles: Any
+    tiles: tuple[Pixels, ...]
     picture: str
     sizes: tuple[tuple[int, int], ...]
     places: tuple[Place, ...]

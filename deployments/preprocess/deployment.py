@@ -6,9 +6,7 @@ import time
 from hashlib import sha256
 from typing import Any
 
-import ray
-
-from deployments.contract import Level, Pixels, Prepared, PreprocessInfo
+from deployments.contract import Level, Prepared, PreprocessInfo
 from deployments.errors import TuwenError
 from deployments.knobs import LiveKnobs
 from deployments.malloc import give_back_freed_memory
@@ -18,9 +16,6 @@ from deployments.preprocess.safety.filter import SafetyFilter
 from deployments.preprocess.safety.load import load_checks
 from deployments.preprocess.sandbox import Sandbox
 from deployments.preprocess.settings import PreprocessKnobs, PreprocessSettings
-
-INLINE_BYTES = 2**20
-"""Pixels that are fewer ride in the calls: cheaper than a place in the object store and a look there."""
 
 
 class Preprocessor:
@@ -48,7 +43,7 @@ class Preprocessor:
     async def prepare(
         self, data: bytes, level: Level = Level.FULL, deadline: float = math.inf, most_tokens: int | None = None
     ) -> Prepared | TuwenError:
-        """The picture's tiles, or where in the object store they are; a picture's fault comes back as a value.
+        """The picture's tiles, and what is known of it; a picture's fault comes back as a value.
 
         There are fewer tiles below ``full``, and rather than more than ``most_tokens`` visual tokens. At ``deadline``
         (seconds since the epoch) the fault is DeadlineExceeded.
@@ -61,11 +56,11 @@ class Preprocessor:
             return error
 
     def _reviewed(self, data: bytes, tiles: Tiles, knobs: PreprocessKnobs, began: float) -> Prepared:
-        """For a thread: hashing 20 MB, the safety checks and the object store would hold up the loop."""
+        """For a thread: hashing 20 MB and the safety checks would hold up the loop."""
         subject = Subject(tiles.pixels[0], sha256(data).hexdigest(), tiles.picture)
         flags = self._safety.review(subject, knobs.safety)
         return Prepared(
-            tiles=handed_over(tiles.pixels),
+            tiles=tiles.pixels,
             picture=tiles.picture,
             sizes=tiles.sizes,
             places=tiles.places,
@@ -81,8 +76,3 @@ class Preprocessor:
     def __del__(self) -> None:
         if hasattr(self, "_sandbox"):
             self._sandbox.close()
-
-
-def handed_over(pixels: tuple[Pixels, ...]) -> Any:
-    """The pixels themselves, or a reference to them where they are many."""
-    return pixels if sum(one.nbytes for one in pixels) <= INLINE_BYTES else ray.put(pixels)

@@ -16,7 +16,7 @@ from deployments.ingress.pipeline import Pipeline
 from deployments.ingress.records import MemoryRecords
 
 PREPARED = Prepared(
-    tiles=None,
+    tiles=(),
     picture="digest",
     sizes=((112, 112),),
     places=(OVERVIEW,),
