@@ -29,7 +29,7 @@ POLICIES = {
     "ladder only": replace(AS_SHIPPED, collapse=False),
     "collapse only": replace(AS_SHIPPED, ladder=None),
     "neither": replace(AS_SHIPPED, ladder=None, collapse=False),
-    "no hysteresis": replace(AS_SHIPPED, ladder=LadderKnobs(holding_after_s=0, calm_share=0.99, calm_s=0, dwell_s=0)),
+    "no hysteresis": replace(AS_SHIPPED, ladder=LadderKnobs(calm_share=0.99, calm_s=0, dwell_s=0)),
     "unbounded": Policy(),
     "bounded": Policy(bound=40),
     "codel": Policy(codel=True),

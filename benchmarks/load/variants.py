@@ -24,7 +24,7 @@ def _fast(deployments: Mapping[str, Config]) -> None:
 def _without_hysteresis(deployments: Mapping[str, Config]) -> None:
     """A ladder that follows its signal at once."""
     ladder = deployments["Model"]["user_config"].setdefault("ladder", {})
-    ladder.update(holding_after_s=0, calm_share=0.99, calm_s=0, dwell_s=0)
+    ladder.update(calm_share=0.99, calm_s=0, dwell_s=0)
 
 
 def _without_ladder(deployments: Mapping[str, Config]) -> None:

@@ -47,15 +47,18 @@ class Fleet:
         levels = [load.level for load in self.loads()]
         return next((level for level in Level if level in levels), Level.FULL)
 
+    @property
+    def gap_s(self) -> float:
+        """From answer to answer of all of them together; 0 while nobody knows."""
+        per_s = sum(1 / load.gap_s for load in self.loads() if load.gap_s)
+        return 1 / per_s if per_s else 0.0
+
     def wait_s(self, mine: int, ahead: int, now: float) -> float:
         """Of a newcomer, who has ``ahead`` of the ``mine`` requests from here before him; others' are shared alike."""
-        loads = self.loads()
-        per_s = sum(1 / load.gap_s for load in loads if load.gap_s)
-        if not per_s:
-            return 0.0
+        loads, gap_s = self.loads(), self.gap_s
         others = max(0.0, sum(word.outstanding(now) for word in self._words.values()) - mine)
         before = ahead + others * ((ahead + 1) / (mine + 1))
-        return max(0.0, before + 1 - sum(load.rows for load in loads)) / per_s
+        return max(0.0, before + 1 - sum(load.rows for load in loads)) * gap_s
 
     def demand_time(self, wait_s: float, left_s: float) -> None:
         """Raises Overloaded where nobody could answer within ``left_s``, or nobody lets in who waits so long."""

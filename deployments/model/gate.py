@@ -16,6 +16,10 @@ from deployments.model.pace import Pace
 from deployments.scaling import ANSWERS, OFFERED
 
 
+SLACK = 1.5
+"""Who was let through by the ingress, and prepared, is not turned away for having been taken a little too late."""
+
+
 @dataclass(frozen=True, slots=True)
 class Let:
     """How a request was let in: its turn among the others, when it has to be begun, and whether it may have beams."""
@@ -97,7 +101,7 @@ class Gate:
     def _demand_time(self, now: float, flow: Flow, deadline: float) -> None:
         """Raises Overloaded where the answer would come too late, or the wait be longer than the level bears."""
         wait_s = self.pace.wait_s(self._order.ahead(flow), self.rows)
-        if wait_s and (wait_s > self._limit_s or now + wait_s + self.pace.long_answer_s > deadline):
+        if wait_s and (wait_s > SLACK * self._limit_s or now + wait_s + self.pace.long_answer_s > deadline):
             raise Overloaded(f"an answer would have to wait {wait_s:.1f} s here: ask again then", wait_s)
 
     def _look(self, now: float) -> None:
@@ -109,6 +113,4 @@ class Gate:
 
     @property
     def _limit_s(self) -> float:
-        if self.rules.ladder is None or self._rung.level is not Level.HOLDING:
-            return inf
-        return self.rules.ladder.holding_wait_s
+        return self.rules.ladder.holding_wait_s if self.rules.ladder is not None else inf

@@ -1,7 +1,7 @@
 """The load ladder: at which level a replica answers, by how long requests wait there. A pure function of time.
 
-Down at once, over several rungs if need be; up one rung at a time, after the wait has been short for a while. No change
-follows a step up within ``dwell_s``, so that at constant load there is at most one in that time.
+Down at once, over several rungs if need be; up one rung at a time, after the wait has been short for a while. Between
+``full`` and ``fast`` there is at most one change in ``dwell_s``, so that a load between what both can bear does not flap.
 """
 
 from dataclasses import dataclass
@@ -20,13 +20,12 @@ class LadderKnobs(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     fast_wait_s: float = Field(0.5, gt=0, description="a longer wait: greedy answers")
-    holding_wait_s: float = Field(
-        3.0, gt=0, description="a longer wait that lasts: who would wait longer is not let in"
-    )
-    holding_after_s: float = Field(2.0, ge=0, description="how long it must last; until then deadlines alone decide")
+    holding_wait_s: float = Field(3.0, gt=0, description="who would wait longer is not let in, whatever the level")
     calm_share: float = Field(0.5, gt=0, lt=1, description="of a rung's wait: below it the way up begins")
     calm_s: float = Field(5.0, ge=0, description="how long it must stay below it before a step up")
-    dwell_s: float = Field(10.0, ge=0, description="after a step up, nothing changes for so long")
+    dwell_s: float = Field(
+        10.0, ge=0, description="so long after a change there is no step up, nor one from full to fast"
+    )
 
     @model_validator(mode="after")
     def _rungs_in_order(self) -> "LadderKnobs":
@@ -48,32 +47,25 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """Where the ladder stands.
-
-    ``rose`` is when it last stepped up; ``long_since`` and ``calm_since`` are since when the wait has been too long for
-    ``fast``, and short enough for a step up; None: it is not.
-    """
+    """Where the ladder stands, since when, and since when the wait has been short enough for a step up (None: it is
+    not)."""
 
     level: Level = Level.FULL
-    rose: float = float("-inf")
-    long_since: float | None = None
+    changed: float = float("-inf")
     calm_since: float | None = None
 
 
 def step(rung: Rung, now: float, wait_s: float, knobs: LadderKnobs) -> Rung:
     """The ladder after having seen this wait at this time (seconds on one clock that only goes forward)."""
-    seen = Rung(
-        rung.level,
-        rung.rose,
-        _since(rung.long_since, now, wait_s > knobs.holding_wait_s),
-        _since(rung.calm_since, now, wait_s < knobs.calm_share * _entry_s(rung.level, knobs)),
-    )
-    lowest = _demanded(seen, now, wait_s, knobs)
-    if RUNGS.index(lowest) > RUNGS.index(seen.level):
-        settled = now - seen.rose >= knobs.dwell_s
-        return Rung(lowest, seen.rose, seen.long_since) if settled else seen
-    if _may_rise(seen, now, knobs):
-        return Rung(RUNGS[RUNGS.index(seen.level) - 1], now, seen.long_since)
+    calm_since = _since(rung.calm_since, now, wait_s < knobs.calm_share * _entry_s(rung.level, knobs))
+    seen = Rung(rung.level, rung.changed, calm_since)
+    has_settled = now - seen.changed >= knobs.dwell_s
+    lowest = _borne(wait_s, knobs)
+    if _is_below(lowest, seen.level):
+        return Rung(lowest, now) if has_settled or lowest is Level.HOLDING else seen
+    is_calm = calm_since is not None and now - calm_since >= knobs.calm_s
+    if is_calm and has_settled and seen.level is not Level.FULL:
+        return Rung(RUNGS[RUNGS.index(seen.level) - 1], now)
     return seen
 
 
@@ -81,16 +73,15 @@ def worse(one: Level, other: Level) -> Level:
     return max(one, other, key=RUNGS.index)
 
 
-def _demanded(rung: Rung, now: float, wait_s: float, knobs: LadderKnobs) -> Level:
+def _borne(wait_s: float, knobs: LadderKnobs) -> Level:
     """The best level at which this wait could be borne."""
-    if rung.long_since is not None and now - rung.long_since >= knobs.holding_after_s:
+    if wait_s > knobs.holding_wait_s:
         return Level.HOLDING
     return Level.FAST if wait_s > knobs.fast_wait_s else Level.FULL
 
 
-def _may_rise(rung: Rung, now: float, knobs: LadderKnobs) -> bool:
-    calm = rung.calm_since is not None and now - rung.calm_since >= knobs.calm_s
-    return calm and rung.level is not Level.FULL and now - rung.rose >= knobs.dwell_s
+def _is_below(one: Level, other: Level) -> bool:
+    return RUNGS.index(one) > RUNGS.index(other)
 
 
 def _entry_s(level: Level, knobs: LadderKnobs) -> float:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-KEEP = 15 / 16
-"""What stays of an average with each new value: about sixteen answers are remembered."""
+REMEMBERED = 64
+"""Answers that an average is made of, about: short ones and long ones come in runs."""
 FEWEST = 8
 """So many gaps between answers of a full engine are an average; until then, what single answers took is."""
 SPREADS = 2.0
@@ -14,28 +14,29 @@ SPREADS = 2.0
 class Pace:
     """``gap_s`` is the time from answer to answer of a full engine, 0 before the first.
 
-    An answer takes ``answer_s`` once begun, give or take ``spread_s``. ``gaps`` counts what ``gap_s`` is made of,
-    ``ended`` is when the last answer came, if the engine was full then.
+    An answer takes ``answer_s`` once begun, give or take ``spread_s``. ``answers`` and ``gaps`` count what these are
+    made of, ``ended`` is when the last answer came, if the engine was full then.
     """
 
     gap_s: float = 0.0
     answer_s: float = 0.0
     spread_s: float = 0.0
+    answers: int = 0
     gaps: int = 0
     ended: float | None = None
 
     def after(self, now: float, took_s: float, running: int, is_full: bool) -> "Pace":
         """After an answer that took so long from its begin, with so many left running; ``is_full``: and as many here as
         there is room for, so that the time until the next answer is an engine's at work."""
-        gaps = self.gaps + (self.ended is not None)
+        answers, gaps = self.answers + 1, self.gaps + (self.ended is not None)
         gap_s = took_s / (running + 1)  # as many at a time as now would answer so fast
         if self.ended is not None and gaps > FEWEST:
-            gap_s = _mixed(self.gap_s, now - self.ended)
+            gap_s = _mixed(self.gap_s, now - self.ended, gaps)
         elif gaps > FEWEST:
             gap_s = self.gap_s
-        answer_s = _mixed(self.answer_s or None, took_s)
-        spread_s = _mixed(self.spread_s if self.answer_s else None, abs(took_s - answer_s))
-        return Pace(gap_s, answer_s, spread_s, gaps, now if is_full else None)
+        answer_s = _mixed(self.answer_s, took_s, answers)
+        spread_s = _mixed(self.spread_s, abs(took_s - answer_s), answers)
+        return Pace(gap_s, answer_s, spread_s, answers, gaps, now if is_full else None)
 
     @property
     def long_answer_s(self) -> float:
@@ -52,5 +53,6 @@ class Pace:
         return max(0, ahead + 1 - room) * self.gap_s
 
 
-def _mixed(average: float | None, value: float) -> float:
-    return value if average is None else KEEP * average + (1 - KEEP) * value
+def _mixed(average: float, value: float, count: int) -> float:
+    """The average with the value, its latest of so many."""
+    return average + (value - average) / min(count, REMEMBERED)

@@ -1,6 +1,7 @@
 """Who is let through: by what replicas said last, by what is on its way already, and at nobody else's cost."""
 
 from contextlib import ExitStack
+from itertools import pairwise
 from math import inf
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from deployments.contract import Flow, Level, Load
 from deployments.errors import Overloaded
-from deployments.ingress.admission import Admission
+from deployments.ingress.admission import MOST_AWAY_S, Admission
 from deployments.ingress.fleet import FORGET_S, Fleet
 
 ANYBODY = Flow()
@@ -54,7 +55,7 @@ def test_two_replicas_take_twice_as_many():
     assert place.filled(500, left_s=2.0) == pytest.approx(2 * (4 + 15), abs=3)
 
 
-def test_at_holding_the_model_s_limit_counts():
+def test_the_model_s_limit_counts():
     assert Place(load(running=0, limit_s=1.0)).filled(500, left_s=30.0) == pytest.approx(4 + 10, abs=2)
     both = Place(load(running=0, limit_s=1.0), load(running=0, replica="b"))
     assert both.filled(500, left_s=5.0) > 40
@@ -67,6 +68,18 @@ def test_what_others_have_sent_counts_too_and_is_worked_off():
     assert refused.value.retry_after_s == pytest.approx(10.1, abs=0.3)
     place.now += 8.0
     place.through(left_s=5.0)
+
+
+def test_who_is_turned_away_comes_back_one_after_the_other():
+    place, told = Place(load(running=0, limit_s=1.0)), []
+    for _ in range(500):
+        try:
+            place.through(left_s=60.0)
+        except Overloaded as refused:
+            told.append(refused.retry_after_s)
+    assert told[0] == pytest.approx(1.0, abs=0.2)
+    assert [later - earlier for earlier, later in pairwise(told[:100])] == [pytest.approx(0.1)] * 99
+    assert max(told) == MOST_AWAY_S
 
 
 def test_a_replica_that_says_nothing_any_more_is_forgotten():

@@ -8,11 +8,11 @@ import pytest
 from deployments.contract import Flow, Level, Question, Usage
 from deployments.errors import Overloaded
 from deployments.model.engine import Generation
-from deployments.model.gate import Gate
+from deployments.model.gate import SLACK, Gate
 from deployments.model.ladder import LadderKnobs, Rules
 
 ROWS = 4
-LADDER = LadderKnobs(fast_wait_s=0.5, holding_wait_s=3.0, holding_after_s=2.0, calm_s=5.0, dwell_s=10.0)
+LADDER = LadderKnobs(fast_wait_s=0.5, holding_wait_s=3.0, calm_s=5.0, dwell_s=10.0)
 
 ANYBODY = Flow()
 
@@ -103,16 +103,11 @@ def test_who_has_been_let_in_has_to_be_begun_in_time(place):
     assert let.begin_by == pytest.approx(place.now + 5.0 - 0.4, abs=0.1)
 
 
-def test_a_standing_queue_leads_to_holding_and_bounds_the_wait(place):
+def test_the_wait_is_bounded_at_any_level(place):
     assert place.asked().beams
-    place.filled(80, left_s=60.0)
-    assert not place.asked(left_s=60.0).beams
-    assert place.gate.level is Level.FAST
-    place.now += 2.1
-    assert place.gate.load().level is Level.HOLDING
     assert place.gate.load().limit_s == 3.0
-    with pytest.raises(Overloaded):
-        place.asked(left_s=60.0)
+    assert place.filled(200, left_s=60.0) == pytest.approx(ROWS + SLACK * 3.0 / 0.1, abs=2)
+    assert place.gate.level is Level.HOLDING
 
 
 def test_an_old_request_is_a_long_wait_even_where_none_is_predicted(place):
