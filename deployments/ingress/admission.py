@@ -8,7 +8,6 @@ from deployments.errors import Overloaded
 from deployments.fairness import FairOrder
 from deployments.ingress.fleet import Fleet
 
-
 MOST_AWAY_S = 30.0
 """Nobody is told to come back later than this."""
 

@@ -15,7 +15,6 @@ from deployments.model.ladder import Rules, Rung, step, worse
 from deployments.model.pace import Pace
 from deployments.scaling import ANSWERS, OFFERED
 
-
 SLACK = 1.5
 """Who was let through by the ingress, and prepared, is not turned away for having been taken a little too late."""
 

@@ -1,7 +1,7 @@
 """The load ladder: at which level a replica answers, by how long requests wait there. A pure function of time.
 
 Down at once, over several rungs if need be; up one rung at a time, after the wait has been short for a while. Between
-``full`` and ``fast`` there is at most one change in ``dwell_s``, so that a load between what both can bear does not flap.
+``full`` and ``fast`` there is at most one change in ``dwell_s``: a load between what both can bear does not flap.
 """
 
 from dataclasses import dataclass
