@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.load.pictures import BOUNDARY, Shot, shots, standard_fields
+from benchmarks.load.marking import BOUNDARY
+from benchmarks.load.pictures import Shot, shots, standard_fields
 from benchmarks.load.wire import Broken, Response, Wire
 from benchmarks.peers.questions import Asked
 

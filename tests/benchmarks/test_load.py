@@ -17,7 +17,8 @@ from benchmarks.load.__main__ import parsed
 from benchmarks.load.arrivals import Phase, burst, poisson, steady, volleys
 from benchmarks.load.figures import answers_per_s, by_user, figures, highest, jain, middle, timeline
 from benchmarks.load.generator import Gun, Sent, Taken, closed_loop, open_loop, outcome
-from benchmarks.load.pictures import BOUNDARY, Marker, Shot, colours, form, shots
+from benchmarks.load.marking import BOUNDARY, Marker, colours, form
+from benchmarks.load.pictures import Shot, shots
 from benchmarks.load.plots import lines, round_up, stacked
 from benchmarks.load.result import SHIPPED, Found, Run, as_json, page, table
 from benchmarks.load.variants import VARIANTS, config_of
