@@ -25,6 +25,9 @@ CELL = 28
 PUBLIC = "public"
 """The tenant of whoever needs no key."""
 
+BATCH_WEIGHT = 1 / 8
+"""The share of work that nobody waits for, beside one who waits: it comes later, and it does come."""
+
 FinishReason = Literal["stop", "length"]
 
 
@@ -45,11 +48,26 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Flow:
+    """Requests that stand in one line: a tenant's user's; ``batch``: nobody waits for them."""
+
+    tenant: str = PUBLIC
+    user: str = ""
+    batch: bool = False
+
+    @property
+    def weight(self) -> float:
+        """Its share of what is served, beside others'."""
+        return BATCH_WEIGHT if self.batch else 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """What the model is asked about a prepared picture, and in ``turns`` what was said before it.
 
     ``deadline`` is seconds since the epoch: nobody reads the answer after it. It crosses machines, whose clocks are
-    taken to agree to within a fraction of a second (NTP).
+    taken to agree to within a fraction of a second (NTP). ``flow`` is whose it is; ``shed`` is how many the sender has
+    turned away since its last question: they are demand too.
     """
 
     request_id: str
@@ -57,6 +75,8 @@ class Question:
     max_new_tokens: int | None
     deadline: float
     turns: tuple[Turn, ...] = ()
+    flow: Flow = Flow()
+    shed: int = 0
 
     def __post_init__(self) -> None:
         if not self.text.strip():
@@ -110,11 +130,23 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A model replica's load when it sent this: the ingress's eyes. Rides on every answer."""
+    """A model replica's load when it sent this: the ingress's eyes. Rides on every answer and every refusal.
+
+    ``rows`` is how many greedy answers it computes at a time, ``rows_used`` how many rows are held. ``gap_s`` is the
+    time from answer to answer while requests wait, ``answer_s`` what most answers take once begun, ``queue_age_s`` how
+    long the oldest request has waited. Who would wait longer than ``limit_s`` is not let in.
+    """
 
     running: int
     waiting: int
     level: Level
+    replica: str = ""
+    rows: int = 1
+    rows_used: int = 0
+    gap_s: float = 0.0
+    answer_s: float = 0.0
+    queue_age_s: float = 0.0
+    limit_s: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +174,7 @@ class ModelInfo:
     ``serving`` is a digest of everything but the level that an answer hangs on: weights, prompt, decode settings.
     ``prompt_tokens`` is what picture and question may take together, ``tokens_per_char`` what a character takes at
     worst, ``part_tokens`` what each part of a large picture takes besides its own visual tokens. ``rejected`` says
-    which knobs of its last config it could not read.
+    which knobs of its last config it could not read. ``load`` is that of the replica that says so.
     """
 
     name: str
@@ -157,6 +189,7 @@ class ModelInfo:
     tokens_per_char: int
     part_tokens: int
     rejected: tuple[str, ...] = ()
+    load: Load | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from deployments.ingress.http.openai.parameters import check_parameters, flag, i
 from deployments.ingress.uploads import Upload
 from deployments.texts import quoted
 
+MAX_USER_CHARS = 64
+
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
@@ -21,6 +23,7 @@ class ChatRequest:
     max_new_tokens: int | None
     stream: bool
     include_usage: bool
+    user: str = ""
 
 
 def read_chat(body: bytes, served: str, max_bytes: int) -> ChatRequest:
@@ -36,7 +39,8 @@ def read_chat(body: bytes, served: str, max_bytes: int) -> ChatRequest:
     said = conversation(given.get("messages"))
     tokens, stream = max_new_tokens(given), flag(given.get("stream"), "stream")
     include_usage = includes_usage(given.get("stream_options"))
-    return ChatRequest(said, _image(said.image, max_bytes), tokens, stream, include_usage)
+    user = str(given.get("user") or "")[:MAX_USER_CHARS]
+    return ChatRequest(said, _image(said.image, max_bytes), tokens, stream, include_usage, user)
 
 
 def _image(address: str, max_bytes: int) -> Upload | str:
