@@ -25,6 +25,9 @@ CELL = 28
 PUBLIC = "public"
 """The tenant of whoever needs no key."""
 
+BATCH_WEIGHT = 1 / 8
+"""The share of work that nobody waits for, beside one who waits: it comes later, and it does come."""
+
 FinishReason = Literal["stop", "length", "repetition"]
 """The model has ended its answer; the answer was cut; it said the same again and again, and was stopped."""
 
@@ -63,11 +66,26 @@ ANY_SIZE = View()
 
 
 @dataclass(frozen=True, slots=True)
+class Flow:
+    """Requests that stand in one line: a tenant's user's; ``batch``: nobody waits for them."""
+
+    tenant: str = PUBLIC
+    user: str = ""
+    batch: bool = False
+
+    @property
+    def weight(self) -> float:
+        """Its share of what is served, beside others'."""
+        return BATCH_WEIGHT if self.batch else 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """What the model is asked about a prepared picture, and in ``turns`` what was said before it.
 
     ``deadline`` is seconds since the epoch: nobody reads the answer after it. It crosses machines, whose clocks are
-    taken to agree to within a fraction of a second (NTP). ``view`` is what its picture was prepared for.
+    taken to agree to within a fraction of a second (NTP). ``flow`` is whose it is; ``shed`` is how many the sender has
+    turned away since its last question: they are demand too. ``view`` is what its picture was prepared for.
     """
 
     request_id: str
@@ -75,6 +93,8 @@ class Question:
     max_new_tokens: int | None
     deadline: float
     turns: tuple[Turn, ...] = ()
+    flow: Flow = Flow()
+    shed: int = 0
     view: View = ANY_SIZE
 
     def __post_init__(self) -> None:
@@ -129,11 +149,23 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A model replica's load when it sent this: the ingress's eyes. Rides on every answer."""
+    """A model replica's load when it sent this: the ingress's eyes. Rides on every answer and every refusal.
+
+    ``rows`` is how many greedy answers it computes at a time, ``rows_used`` how many rows are held. ``gap_s`` is the
+    time from answer to answer while requests wait, ``answer_s`` what most answers take once begun, ``queue_age_s`` how
+    long the oldest request has waited. Who would wait longer than ``limit_s`` is not let in.
+    """
 
     running: int
     waiting: int
     level: Level
+    replica: str = ""
+    rows: int = 1
+    rows_used: int = 0
+    gap_s: float = 0.0
+    answer_s: float = 0.0
+    queue_age_s: float = 0.0
+    limit_s: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +193,8 @@ class ModelInfo:
     ``serving`` is a digest of everything but the level that an answer hangs on: weights, prompt, decode settings.
     ``prompt_tokens`` is what picture and question may take together, ``tokens_per_char`` what a character takes at
     worst, ``part_tokens`` what each part of a large picture takes besides its own visual tokens. ``rejected`` says
-    which knobs of its last config it could not read, ``view`` what it wants to see of a picture.
+    which knobs of its last config it could not read. ``load`` is that of the replica that says so, ``view`` what it
+    wants to see of a picture.
     """
 
     name: str
@@ -176,6 +209,7 @@ class ModelInfo:
     tokens_per_char: int
     part_tokens: int
     rejected: tuple[str, ...] = ()
+    load: Load | None = None
     view: View = ANY_SIZE
 
 

@@ -52,6 +52,8 @@ caller's mistake is not logged and counted there as a failure of ours.
 
 from typing import ClassVar
 
+from deployments.contract import Load
+
 
 class TuwenError(Exception):
     """Base of all. ``message`` is for the caller and must not tell what only the operator may know."""
@@ -222,7 +224,10 @@ class Unavailable(ServiceError):
 
 
 class Overloaded(ServiceError):
+    """``load`` is that of the model replica that refused, where one did."""
+
     status, code = 429, "overloaded"
+    load: Load | None = None
 
 
 class SafetyUnavailable(ServiceError):

@@ -8,14 +8,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from deployments.errors import tree  # noqa: E402
-from deployments.ingress.http import docs, page, rest  # noqa: E402
+from deployments.ingress.http import docs, live, page, rest  # noqa: E402
 from deployments.ingress.http.openai import routes as openai  # noqa: E402
 
 INTERNAL_ROUTES = {"/samples", "/samples/{name}", "/docs/{name}"}  # what the page itself asks for
 
 
 def routes() -> set[str]:
-    modules = (rest, openai, page, docs)
+    modules = (rest, openai, live, page, docs)
     paths = {route.path for module in modules for router in module.routers for route in router.routes}
     return {path.replace(":path}", "}") for path in paths} - INTERNAL_ROUTES
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from deployments.contract import PUBLIC, Box, Level, Prepared, Turn, Usage, Verdict
+from deployments.contract import PUBLIC, Box, Flow, Level, Prepared, Turn, Usage, Verdict
 from deployments.ingress.answers.answers import Given
 from deployments.ingress.records import Record, Timing
 from deployments.ingress.uploads import Upload
@@ -18,7 +18,8 @@ class Ask:
     """A caller's request, as every HTTP surface states it: ``image`` is a file, or the URL of one.
 
     ``arrived`` is seconds since the epoch: the time until the body was there counts towards the deadline. ``turns`` is
-    what was said before the question.
+    what was said before the question. ``timeout_s`` is how long the caller waits (None: as long as the service does),
+    ``user`` tells the tenant's users apart, ``batch`` is asked by nobody who waits.
     """
 
     request_id: str
@@ -29,6 +30,18 @@ class Ask:
     on_overload: OnOverload = "answer"
     tenant: str = PUBLIC
     turns: tuple[Turn, ...] = ()
+    timeout_s: float | None = None
+    user: str = ""
+    batch: bool = False
+
+    @property
+    def flow(self) -> Flow:
+        """The line that it stands in."""
+        return Flow(self.tenant, self.user, self.batch)
+
+    def deadline(self, most_s: float) -> float:
+        """When it is of no use any more: as it says itself, but at most so long after it has arrived."""
+        return self.arrived + min(most_s, self.timeout_s or most_s)
 
 
 NO_USAGE = Usage(0, 0, 0)

@@ -27,6 +27,7 @@ from deployments.ingress.settings import CacheSettings, IngressKnobs, IngressSet
 from deployments.ingress.uploads import ByteBudget
 from deployments.knobs import LiveKnobs
 from deployments.malloc import give_back_freed_memory
+from deployments.scaling import OFFERED
 from deployments.store.settings import StoreSettings
 from deployments.wecom.settings import WecomSettings
 
@@ -88,6 +89,10 @@ class Ingress:
         from deployments.wecom.routes import routers
 
         return create_app(self._pipeline, self._samples, routers(self._chat), self._beside)
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """For ``deployments.scaling``: what is asked of this replica a second."""
+        return {OFFERED: sum(one.traffic.offered_per_s() for one in (self._pipeline, *self._beside))}
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         self._knobs.take(user_config)

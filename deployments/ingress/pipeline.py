@@ -17,6 +17,7 @@ from deployments.errors import (
     TuwenError,
     Unavailable,
 )
+from deployments.ingress.admission import Admission
 from deployments.ingress.answers.answers import Answers, Wanted
 from deployments.ingress.answers.cache import AnswerCache
 from deployments.ingress.answers.flight import Flights
@@ -26,12 +27,15 @@ from deployments.ingress.ports import Downloader, Model, Preprocessor
 from deployments.ingress.questions import check_words
 from deployments.ingress.records import Record, RecordStore, Timing
 from deployments.ingress.settings import IngressKnobs
+from deployments.ingress.traffic import Traffic
 from deployments.ingress.trimming import Trimmer
 from deployments.ingress.uploads import SPOOL_BYTES, ByteBudget, Upload
 from deployments.ingress.watch import ModelWatch, PreprocessorWatch
 
 logger = logging.getLogger("ray.serve")
 
+REPLY_S = 0.1
+"""A reply is written so long before its deadline: it has to get there."""
 ATTEMPTS = 2
 """A replica that dies takes its requests with it; each is tried once more, within its deadline."""
 
@@ -60,6 +64,7 @@ class Pipeline:
         self.knobs, self.rejected = IngressKnobs(), tuple[str, ...]()
         self.watch, self.preprocessor_watch = ModelWatch(model, clock), PreprocessorWatch(preprocessor, clock)
         self._preprocessor, self._downloader, self._clock = preprocessor, downloader, clock
+        self.admission, self.traffic = Admission(self.watch.fleet, clock), Traffic(self.watch.fleet, clock)
         self._answers = Answers(model, self.watch, cache)
         self._preparing: Flights[tuple[str, str, Level, int | None, View], Prepared] = Flights(shared=OF_THE_PICTURE)
         self._memory, self._trimmer = ByteBudget(0), Trimmer()
@@ -78,7 +83,9 @@ class Pipeline:
         async with self._accounted(ask) as work:
             try:
                 await self._check(ask, knobs)
-                await self._within_deadline(ask, ask.arrived + knobs.request_timeout_s, work)
+                deadline = ask.deadline(knobs.request_timeout_s)
+                with self.admission.let_through(ask.flow, deadline), self.traffic.admitted():
+                    await self._within_deadline(ask, deadline, work)
             except TuwenError as error:
                 return await self._refused(ask, error, knobs, work)
             return await self._answered(ask, work)
@@ -89,9 +96,11 @@ class Pipeline:
         async with self._accounted(ask) as work:
             try:
                 await self._check(ask, knobs)
-                async with aclosing(self._streamed(ask, ask.arrived + knobs.request_timeout_s, work)) as texts:
-                    async for text in texts:
-                        yield text
+                deadline = ask.deadline(knobs.request_timeout_s)
+                with self.admission.let_through(ask.flow, deadline), self.traffic.admitted():
+                    async with aclosing(self._streamed(ask, deadline, work)) as texts:
+                        async for text in texts:
+                            yield text
             except TuwenError as error:
                 yield await self._refused(ask, error, knobs, work)
                 return
@@ -109,6 +118,7 @@ class Pipeline:
     async def _accounted(self, ask: Ask) -> AsyncGenerator[Work]:
         """The work of a request, whose picture goes and whose record stays however it ends."""
         work = Work()
+        self.traffic.count("offered")
         try:
             yield work
         except (asyncio.CancelledError, GeneratorExit):
@@ -184,7 +194,8 @@ class Pipeline:
         work.prepared, _ = await self._preparing.run(
             alike, lambda: self._prepare(image, level, deadline, most_tokens, view)
         )
-        question = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline, ask.turns, view)
+        shed = self.admission.take_shed()
+        question = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline, ask.turns, ask.flow, shed, view)
         return Wanted(work.prepared, question, ask.tenant, self.knobs.mask_personal_numbers)
 
     async def _view(self) -> View:
@@ -206,18 +217,20 @@ class Pipeline:
     @asynccontextmanager
     async def _time_left(self, deadline: float) -> AsyncGenerator[None]:
         try:
-            async with asyncio.timeout(deadline - self._clock()):
+            async with asyncio.timeout(deadline - self._clock() - REPLY_S):
                 yield
         except TimeoutError as late:
             raise DeadlineExceeded(
-                f"no answer within {self.knobs.request_timeout_s:g} s: ask again, with a smaller picture if you can"
+                "there was no answer in time: ask again, with a smaller picture if you can, or allow more time"
             ) from late
 
     def _try_again(self, ask: Ask, fault: Unavailable, attempt: int) -> None:
-        """Raises the fault when it was the last attempt."""
+        """Raises the fault when it was the last attempt, Overloaded where another one would only add to the load."""
         self.watch.doubt()
         if attempt == ATTEMPTS:
             raise fault
+        if self.watch.fleet.level is Level.HOLDING:
+            raise Overloaded("the service is busy, and what worked on this has failed: ask again") from fault
         logger.warning("request %s: %s; trying once more", ask.request_id, fault)
 
     async def limits(self) -> Limits:
@@ -250,12 +263,16 @@ class Pipeline:
 
     async def _answered(self, ask: Ask, work: Work) -> Reply:
         reply = self._reply(ask, work)
+        self.traffic.count(reply.level)
         await self.records.put(record_of(ask, reply, work))
         return reply
 
     async def _refused(self, ask: Ask, error: TuwenError, knobs: IngressKnobs, work: Work) -> Reply:
         """The holding reply for an overload, unless its caller wants an error. Raises any other error."""
+        if isinstance(error, DeadlineExceeded) and self.watch.fleet.level is not Level.FULL:
+            error = Overloaded("the service is busy, and there was no answer in time: ask again", error.retry_after_s)
         if isinstance(error, Overloaded):
+            self.traffic.count(Level.HOLDING)
             wait_s = error.retry_after_s or knobs.retry_after_s
             if ask.on_overload == "answer":
                 reply = self._holding(ask, knobs, wait_s, self._timing(ask, work))
@@ -266,6 +283,8 @@ class Pipeline:
 
     async def _failed(self, ask: Ask, status: int, error: str, work: Work) -> None:
         timing = self._timing(ask, work)
+        if error != Overloaded.code:
+            self.traffic.count("failed")
         await self.records.put(
             Record(ask.tenant, ask.request_id, ask.arrived, status, self.model_name, timing, error=error)
         )

@@ -75,4 +75,5 @@ class IngressKnobs(BaseModel):
     holding_text: str = Field("正在为您查询，请稍候", pattern=r"\S")
     mask_personal_numbers: bool = Field(False, description="in answers: identity and bank card numbers")
     fetch: FetchKnobs = FetchKnobs()
-    retry_after_s: float = Field(5.0, gt=0, description="when to ask again after a holding reply")
+    retry_after_s: float = Field(5.0, gt=0, description="when to ask again, where no wait can be predicted")
+    live_burst: bool = Field(False, description="whether whoever may ask may send a burst of sample questions (/live)")

@@ -2,12 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from typing import Generic, TypeVar
 
-from deployments.contract import Answer, Level, ModelInfo, PreprocessInfo
+from deployments.contract import Answer, Level, Load, ModelInfo, PreprocessInfo
 from deployments.errors import Overloaded, Unavailable
+from deployments.ingress.fleet import Fleet
 from deployments.ingress.ports import Model, Preprocessor
 
 T = TypeVar("T")
@@ -88,24 +90,41 @@ class PreprocessorWatch(Watch[PreprocessInfo]):
 
 
 class ModelWatch(Watch[ModelInfo]):
-    """``level`` is where the service was when it was last heard of."""
+    """``level`` is where the service was when it was last heard of, ``fleet`` what its replicas last said."""
 
     def __init__(self, model: Model, clock: Callable[[], float] = time.time) -> None:
         super().__init__("the model", model.info, clock)
-        self.level = Level.FULL
+        self.level, self.fleet = Level.FULL, Fleet()
 
     def heard(self, answer: Answer | None = None) -> None:
         """The model has just said something; an answer also tells what it serves with, and at which level."""
         self._heard = self._clock()
         if answer is None:
             return
-        self.level = answer.load.level
+        self.loaded(answer.load)
         if self._known is not None and (answer.serving, answer.load.level) != (self._known.serving, self._known.level):
             self._told = 0.0  # to be asked again before anything that was kept is given
+
+    def loaded(self, load: Load) -> None:
+        """A replica has just said how much it has to do."""
+        self.level = load.level
+        self.fleet.heard(load, self._clock())
+
+    @contextmanager
+    def refusals(self) -> Iterator[None]:
+        """Hears what replicas say of their load as they refuse."""
+        try:
+            yield
+        except Overloaded as full:
+            if full.load is not None:
+                self.loaded(full.load)
+            raise
 
     async def _answered(self) -> ModelInfo:
         told = self._told
         info = await super()._answered()
         if self._told != told:
             self.level = info.level
+            if info.load is not None:
+                self.loaded(info.load)
         return info

@@ -34,14 +34,18 @@ class Decoding:
 class EngineRequest:
     """A prompt and the pictures it speaks of. ``deadline`` is on the engine's clock; work past it is given up.
 
-    A higher ``priority`` is served first. ``on_tokens`` is told, on the engine's thread, new token ids as soon as it is
-    certain that they are part of the answer: a greedy search's at each step, a beam search's when it collapses.
+    One that has not been begun at ``begin_by`` is refused as overload: it would not be done in time. A higher
+    ``priority`` is served first, within one the lowest ``turn``. ``on_tokens`` is told, on the engine's thread, new
+    token ids as soon as it is certain that they are part of the answer: a greedy search's at each step, a beam search's
+    when it collapses.
     """
 
     prompt: Prompt
     pictures: tuple[Pixels, ...]
     decoding: Decoding
     deadline: float = float("inf")
+    begin_by: float = float("inf")
+    turn: float = 0.0
     priority: int = 0
     on_tokens: Callable[[tuple[int, ...]], None] | None = None
 
@@ -115,6 +119,10 @@ class Engine(Protocol):
 
     def load(self) -> tuple[int, int]:
         """(running, waiting) requests."""
+        ...
+
+    def pressure(self) -> tuple[int, float]:
+        """How many rows are held, and how many seconds the oldest request has waited for some (0: it is not known)."""
         ...
 
     def check(self) -> None:

@@ -87,6 +87,9 @@ class ReferenceEngine:
     def load(self) -> tuple[int, int]:
         return int(self._running is not None), self._queue.qsize()
 
+    def pressure(self) -> tuple[int, float]:
+        return int(self._running is not None), 0.0  # its queue cannot be looked into
+
     def check(self) -> None:
         self.health.check()
         if not self._thread.is_alive():

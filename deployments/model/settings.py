@@ -5,6 +5,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from deployments.checkpoints import CheckpointError as CheckpointError
+from deployments.contract import Level
+from deployments.model.ladder import LadderKnobs, Rules
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "bfloat16", "float32"]
@@ -63,11 +65,13 @@ class ModelSettings(BaseModel):
 
 
 class ModelKnobs(BaseModel):
-    """Decoding. ``level`` is the fixed level of service: ``full`` searches with beams, ``fast`` decodes greedily."""
+    """Decoding. ``level`` is the best level of service: ``full`` searches with beams, ``fast`` decodes greedily."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     level: Literal["full", "fast"] = "full"
+    ladder: LadderKnobs | None = Field(LadderKnobs(), description="when to answer less well; null: at one level always")
+    admission: bool = Field(True, description="refuse at once what cannot be answered within its deadline")
     beam_width: int = Field(4, ge=2, le=16)
     length_penalty: float = Field(1.0, ge=0, le=4)
     early_stopping: bool | Literal["never"] = Field(
@@ -77,6 +81,11 @@ class ModelKnobs(BaseModel):
     max_new_tokens: int = Field(1024, ge=1, description="the most that a request may ask for")
     system_prompt: str = ""
     enable_thinking: bool = False
+
+    @property
+    def rules(self) -> Rules:
+        """What decides who is let in, and at which level."""
+        return Rules(Level(self.level), self.ladder, self.admission)
 
     @model_validator(mode="after")
     def _default_within_most(self) -> Self:

@@ -24,6 +24,7 @@ from deployments.model import memory
 from deployments.model.answer_text import clean
 from deployments.model.capacity import Capacity, capacity
 from deployments.model.engine import Clock, Decoding, Engine, EngineRequest, Generation
+from deployments.model.gate import ANYBODY, Let
 from deployments.model.loading import Loaded, banner, gpu_memory_mb, load, resolve_device
 from deployments.model.probe import QUESTION, blank, probes
 from deployments.model.prompt import Writer
@@ -93,19 +94,23 @@ class VisionModel:
         on_tokens: Callable[[tuple[int, ...]], None] | None = None,
         knobs: ModelKnobs | None = None,
         turns: tuple[Turn, ...] = (),
+        let: Let = ANYBODY,
     ) -> Future[Generation]:
         """Queue a question about prepared pictures; what is not given is as the knobs say, by default the present ones.
 
         ``places`` tells the parts of one large picture apart; without it, several pictures are not introduced.
-        ``turns`` is what was said before the question. Raises QuestionEmpty, RequestError for what cannot be asked.
+        ``turns`` is what was said before the question, ``let`` how it was let in. Raises QuestionEmpty, RequestError
+        for what cannot be asked.
         """
         knobs = knobs or self.knobs  # one read: another thread may swap them
         counts = [self.loaded.layout.tokens(picture) for picture in pictures]
         writer = self._writer(knobs)
         writer.check(text)
         prompt = writer.write(text, counts, places, turns)
-        decoding = _decoding(knobs, max_new_tokens, beam_width)
-        return self.engine.submit(EngineRequest(prompt, pictures, decoding, deadline, on_tokens=on_tokens))
+        decoding = _decoding(knobs, max_new_tokens, beam_width or (None if let.beams else 1))
+        return self.engine.submit(
+            EngineRequest(prompt, pictures, decoding, deadline, let.begin_by, let.turn, on_tokens=on_tokens)
+        )
 
     def text_stream(self, knobs: ModelKnobs) -> TextStream:
         """What makes text of the ids that ``on_tokens`` is told, of a request that was submitted with these knobs."""
@@ -169,7 +174,7 @@ class VisionModel:
         loaded, rows = self.loaded, self.settings.rows
         parts = [VERSION, self._weights, str(loaded.dtype), loaded.quantization, loaded.tokenizer.chat_template]
         parts += [str(loaded.layout), loaded.eos_token_ids, self.settings.engine, rows.rows, rows.length]
-        parts.append(knobs.model_dump_json(exclude={"level"}))
+        parts.append(knobs.model_dump_json(exclude={"level", "ladder", "admission"}))
         return sha256(json.dumps(parts).encode()).hexdigest()
 
     def banner(self) -> str:

@@ -258,11 +258,10 @@ def test_beyond_the_queue_callers_get_the_holding_reply_or_the_error_they_asked_
     assert {r.status_code for r in found} == {200}
     held = [r.json() for r in found if r.json()["level"] == "holding"]
     assert held[0]["answer"] == "正在为您查询，请稍候"
-    assert held[0]["retry_after_s"] == 5
+    assert held[0]["retry_after_s"] > 0
     refused = [r for r in burst(on_overload="error") if r.status_code != 200]
-    assert {(r.status_code, r.json()["error"]["code"], r.headers["Retry-After"]) for r in refused} == {
-        (429, "overloaded", "5")
-    }
+    assert {(r.status_code, r.json()["error"]["code"]) for r in refused} == {(429, "overloaded")}
+    assert all(int(r.headers["Retry-After"]) >= 1 for r in refused)
     live.restore()
 
 

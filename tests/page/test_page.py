@@ -161,3 +161,20 @@ def test_it_has_a_dark_mode(page):
     page.emulate_media(color_scheme="dark")
     assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") != light
     screenshot(page, "dark")
+
+
+def test_the_live_panel_shows_a_burst_and_the_level_falling(page, live):
+    page.goto(f"{live.url}/live")
+    page.wait_for_selector("body[data-state=live]")
+    assert page.get_attribute("#level", "data-level") == "full"
+    page.click("#burst")
+    page.wait_for_function("() => document.getElementById('level').dataset.level !== 'full'")
+    page.wait_for_function("() => document.querySelectorAll('#charts svg [data-series]').length >= 9")
+    page.wait_for_function("() => Number(document.getElementById('offered').textContent) > 10")
+    screenshot(page, "live-burst")
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.click("#language")
+    assert page.inner_text("h1") == "Live load"
+    assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+    screenshot(page, "live-phone-dark")

@@ -118,11 +118,17 @@ class Answers:
         return Answer(kept.text, kept.level, kept.finish_reason, kept.usage, 0.0, 0.0, 0, load, now.serving)
 
     async def _computed(self, wanted: Wanted) -> Answer:
-        return await self._keep(wanted, await self._model.answer(wanted.prepared, wanted.question))
+        with self._watch.refusals():
+            answer = await self._model.answer(wanted.prepared, wanted.question)
+        return await self._keep(wanted, answer)
 
     async def _said(self, wanted: Wanted, say: Say) -> Answer:
         """The same, with its text told as it comes."""
         masked = MaskedStream() if wanted.masked else None
+        with self._watch.refusals():
+            return await self._told(wanted, say, masked)
+
+    async def _told(self, wanted: Wanted, say: Say, masked: MaskedStream | None) -> Answer:
         async with aclosing(self._model.stream(wanted.prepared, wanted.question)) as items:
             async for item in items:
                 if isinstance(item, Answer):

@@ -1,11 +1,13 @@
 """The HTTP application: surfaces, middleware, and what becomes of errors."""
 
+import time
 from pathlib import Path
 
 from fastapi import APIRouter
 from starlette.types import ASGIApp
 
-from deployments.ingress.http import docs, faults, page, rest
+from deployments.ingress.burst import Bursts
+from deployments.ingress.http import docs, faults, live, page, rest
 from deployments.ingress.http.border.body import BodyGuard
 from deployments.ingress.http.border.head import HeadGuard
 from deployments.ingress.http.border.middleware import RequestContext
@@ -39,7 +41,8 @@ def create_app(
     app.state.pipeline, app.state.models = pipeline, Models(pipeline, *beside)
     app.state.samples_folder = samples_folder
     app.state.samples = page.read_index(samples_folder)
-    routers = [*rest.routers, *openai.routers, *page.routers, *docs.routers, *others]
+    app.state.bursts, app.state.watchers = Bursts(pipeline.ask, time.time), live.Watchers()
+    routers = [*rest.routers, *openai.routers, *live.routers, *page.routers, *docs.routers, *others]
     app.state.public_routes = (*public_routes(routers), page.BARE)
     for router in routers:
         app.include_router(router)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
 from importlib import metadata
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -47,6 +47,13 @@ class AskForm(BaseModel):
     max_new_tokens: int | None = Field(None, ge=1, description="longest answer, in tokens")
     stream: bool = Field(False, description="the answer as it comes, as server-sent events")
     on_overload: OnOverload = Field("answer", description="holding reply, or error 429")
+    timeout_s: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="how long you wait; an answer that would take longer is not begun"
+    )
+    user: str = Field(
+        "", max_length=64, description="who asks, where many share one key: none is served at the others' cost"
+    )
+    priority: Literal["chat", "batch"] = Field("chat", description="batch: nobody waits for it, others come first")
     model: str | None = Field(None, description="which of the served models, by its name; the first if it is left out")
 
 
@@ -115,6 +122,9 @@ async def ask(request: Request) -> Response:
         fields.max_new_tokens,
         fields.on_overload,
         request.state.tenant,
+        timeout_s=fields.timeout_s,
+        user=fields.user,
+        batch=fields.priority == "batch",
     )
     pipeline = _chosen(request, fields.model or None, image)  # a form sends a field that was left empty
     if fields.stream:

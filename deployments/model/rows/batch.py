@@ -6,6 +6,7 @@ for nobody's fault is taken again. A device that fails ends it for all.
 
 import logging
 import time
+from bisect import insort_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Ordered
@@ -16,7 +17,7 @@ from functools import partial
 import torch
 
 from deployments.contract import Level
-from deployments.errors import DeadlineExceeded
+from deployments.errors import DeadlineExceeded, Overloaded
 from deployments.model.engine import Clock
 from deployments.model.families.family import Family
 from deployments.model.faults import is_device_fault, is_out_of_memory
@@ -84,7 +85,7 @@ class Batch:
         return bool(self.running or any(self.pictures.is_ready(sequence) for sequence in self.waiting))
 
     def add(self, sequence: Sequence) -> None:
-        self.waiting.append(sequence)
+        insort_right(self.waiting, sequence, key=lambda one: one.request.turn)
 
     def take(self, seen: Seen) -> None:
         """Features for those that wait for them. Raises what the device fails with."""
@@ -153,6 +154,8 @@ class Batch:
                 self._release(sequence)
             elif now >= sequence.request.deadline:
                 self._fail(sequence, DeadlineExceeded("the deadline passed: ask again, or allow it more time"))
+            elif not sequence.rows and now >= sequence.request.begin_by:
+                self._fail(sequence, Overloaded("the answer would come too late: ask again"))
 
     def _look_ahead(self) -> None:
         """Have the pictures seen of those that come next, as many tokens of them as a step has."""

@@ -92,6 +92,11 @@ class RowEngine:
         running, waiting = self.batch.load()
         return running, waiting + self._arriving
 
+    def pressure(self) -> tuple[int, float]:
+        arrived = [sequence.arrived for sequence in tuple(self.batch.waiting)]
+        age_s = time.perf_counter() - min(arrived) if arrived else 0.0
+        return self._settings.rows - self.batch.free, age_s
+
     def check(self) -> None:
         self.batch.health.check()
         if not (self._thread.is_alive() and self.sight.is_alive()):

@@ -14,6 +14,7 @@ from deployments.contract import Level, Question, Turn, Usage
 from deployments.errors import QuestionEmpty
 from deployments.model.deployment import Model
 from deployments.model.engine import Answering, Generation
+from deployments.model.gate import Gate
 from deployments.model.settings import ModelKnobs, RowSettings
 from deployments.model.vision_model import VisionModel, prepared
 from deployments.preprocess.settings import PreprocessKnobs
@@ -75,7 +76,7 @@ def test_a_question_of_control_tokens_alone_comes_back_as_an_error(vision_model,
 
     async def outcome():
         deployment = object.__new__(Lent)
-        deployment._model = vision_model
+        deployment._model, deployment._gate = vision_model, Gate(vision_model.engine, 16)
         question = Question("r", "<|user|>", None, float("inf"))
         if stream:
             return [item async for item in deployment.stream((PIXELS,), (), question)][-1]
@@ -102,6 +103,9 @@ class Saying:
     def load(self):
         return 0, 0
 
+    def pressure(self):
+        return 0, 0.0
+
 
 @pytest.mark.parametrize(
     ("said", "thinking", "answer"),
@@ -121,7 +125,7 @@ def test_what_is_streamed_is_what_is_answered(vision_model, tokenizer, said, thi
 
     async def told():
         deployment, question = object.__new__(Lent), Question("r", "?", None, float("inf"))
-        deployment._model = model
+        deployment._model, deployment._gate = model, Gate(model.engine, 16)
         pieces = [item async for item in deployment.stream((PIXELS,), (), question)]
         return pieces, await deployment.answer((PIXELS,), (), question)
 

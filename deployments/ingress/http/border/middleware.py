@@ -10,6 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.ingress.asking import CANCELLED, HUNG_UP
+from deployments.ingress.http.border.arrival import ARRIVED, arrival
 from deployments.ingress.http.border.request_ids import request_id_of
 from deployments.ingress.pipeline import Pipeline
 
@@ -46,7 +47,7 @@ class RequestContext:
             return
         state = scope.setdefault("state", {})
         state["request_id"] = request_id_of(Headers(scope=scope).get("x-request-id", ""))
-        state["arrived"] = self._clock()
+        state["arrived"] = arrival(Headers(scope=scope).get(ARRIVED, ""), self._clock())
         exchange = _Exchange(state, state["arrived"])
 
         async def send_with_headers(message: Message) -> None:

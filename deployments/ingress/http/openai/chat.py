@@ -11,6 +11,8 @@ from deployments.ingress.http.openai.parameters import check_parameters, flag, i
 from deployments.ingress.models import Models
 from deployments.ingress.uploads import Upload
 
+MAX_USER_CHARS = 64
+
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
@@ -22,6 +24,7 @@ class ChatRequest:
     max_new_tokens: int | None
     stream: bool
     include_usage: bool
+    user: str = ""
 
 
 def read_chat(body: bytes, served: Models, max_bytes: int) -> ChatRequest:
@@ -37,7 +40,8 @@ def read_chat(body: bytes, served: Models, max_bytes: int) -> ChatRequest:
     said = conversation(given.get("messages"))
     tokens, stream = max_new_tokens(given), flag(given.get("stream"), "stream")
     include_usage = includes_usage(given.get("stream_options"))
-    return ChatRequest(model, said, _image(said.image, max_bytes), tokens, stream, include_usage)
+    user = str(given.get("user") or "")[:MAX_USER_CHARS]
+    return ChatRequest(model, said, _image(said.image, max_bytes), tokens, stream, include_usage, user)
 
 
 def _image(address: str, max_bytes: int) -> Upload | str:

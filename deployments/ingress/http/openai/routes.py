@@ -74,6 +74,7 @@ def _ask(request: Request, chat: ChatRequest) -> Ask:
         on_overload="error",
         tenant=request.state.tenant,
         turns=said.turns,
+        user=chat.user,
     )
 
 

@@ -16,7 +16,18 @@ KEY = "钥匙-é-secret"
 DIGEST = hashlib.sha256(KEY.encode()).hexdigest()
 AUTHORIZATION = ("Authorization", f"Bearer {KEY}".encode().decode("latin-1"))  # as it is on the wire
 PREFIXES = ["", "/tuwen", "/outer/tuwen"]  # the last one: http_options.root_path and route_prefix
-PUBLIC_PATHS = {"/", "", "/samples", "/samples/{name}", "/docs", "/docs/{name}", "/healthz", "/health", "/version"}
+PUBLIC_PATHS = {
+    "/",
+    "",
+    "/samples",
+    "/samples/{name}",
+    "/docs",
+    "/docs/{name}",
+    "/healthz",
+    "/health",
+    "/version",
+    "/live",
+}
 
 
 @pytest.fixture

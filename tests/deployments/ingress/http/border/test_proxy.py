@@ -80,7 +80,7 @@ def passed_on(scope: dict) -> dict:
 def test_http_and_websocket_are_cleaned_and_the_caller_s_scope_stays_as_it_was():
     for kind in ("http", "websocket"):
         scope = {"type": kind, "path": "/", "headers": [(b"x-request-timeout-seconds", b"0")]}
-        assert [name for name, _ in passed_on(scope)["headers"]] == [b"x-request-id"]
+        assert [name for name, _ in passed_on(scope)["headers"]] == [b"x-request-id", b"x-tuwen-arrived"]
         assert scope["headers"] == [(b"x-request-timeout-seconds", b"0")]
 
 

@@ -1,0 +1,1 @@
+"""The load test: what the service does at, and far beyond, what it can answer."""
