@@ -4,10 +4,12 @@ import asyncio
 import math
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from ray import serve
 
 from deployments.contract import ANY_SIZE, Level, PreprocessInfo, Question, View
 from deployments.errors import TooManyImages, Unavailable
@@ -119,7 +121,8 @@ def test_checkpoint_is_all_that_has_to_be_set(folder):
     model.close()
 
 
-def test_a_picture_that_was_prepared_for_another_model_is_asked_again(folder):
+def test_a_picture_that_was_prepared_for_another_model_is_asked_again(folder, monkeypatch):
+    monkeypatch.setattr(serve, "get_replica_context", lambda: SimpleNamespace(replica_tag="here"))
     replica = Model(ModelSettings(checkpoint=str(folder)))
     replica.reconfigure({"max_new_tokens": 4, "default_max_new_tokens": 4})
 

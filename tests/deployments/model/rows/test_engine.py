@@ -180,12 +180,12 @@ def test_with_fewer_rows_than_beams_no_answer_is_full(loaded, alone):
 
 def test_a_search_whose_prompt_is_still_taken_in_gives_its_rows_up(loaded, alone):
     stepped = Stepped(loaded, replace_settings(rows=4, prefill_tokens=16))
-    request = request_to(loaded, "a long question " * 5, beam_width=4)
+    request = request_to(loaded, "a long question " * 3, beam_width=4)
     future = stepped.submit(request)
     stepped.step()
     assert not stepped.batch.free
     assert stepped.batch.prefilling
-    newcomer = request_to(loaded, "?", max_new_tokens=1)
+    newcomer = request_to(loaded, "?" * 20, max_new_tokens=1)
     told = stepped.submit(newcomer)
     while stepped.batch.waiting:
         assert stepped.batch.prefilling
