@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import ray
 from ray import serve
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError, TaskCancelledError
+from ray.serve._private.common import ReplicaID  # the name of a replica's actor
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
@@ -27,6 +28,7 @@ from deployments.ingress.settings import CacheSettings, IngressKnobs, IngressSet
 from deployments.ingress.uploads import ByteBudget
 from deployments.knobs import LiveKnobs
 from deployments.malloc import give_back_freed_memory
+from deployments.routing import hanging
 from deployments.scaling import OFFERED
 from deployments.store.settings import StoreSettings
 from deployments.wecom.settings import WecomSettings
@@ -38,6 +40,9 @@ logger = logging.getLogger("ray.serve")
 
 INLINE_BYTES = 2**20
 """What is sent with a call is copied a few times on its way; more than this is cheaper mapped than copied."""
+
+THERE_S = 3.0
+"""Within so long a replica answers its health check, however busy: its engine has threads of their own."""
 
 ANNOUNCE_AFTER_S = 1.0
 """Ray carries the lines of several processes to the console out of order by about this much."""
@@ -203,6 +208,23 @@ class RemoteModel:
 
     async def info(self) -> ModelInfo:
         return cast(ModelInfo, await called("the model", self._handle.info.remote()))
+
+    async def answers(self, replica: str) -> bool:
+        try:
+            async with asyncio.timeout(THERE_S):
+                await (await asyncio.to_thread(self._actor, replica)).check_health.remote()
+        except (TimeoutError, RayTaskError) as fault:
+            logger.warning("model replica %s does not answer, and is passed over for a while: %r", replica, fault)
+            hanging.add(replica)
+            return False
+        except (ValueError, RayActorError):  # it has ended, and whoever waited for it has been told
+            pass
+        return True
+
+    def _actor(self, replica: str) -> Any:
+        """Raises ValueError where there is none. Serve's router cannot be told to ask a certain replica."""
+        name = ReplicaID(replica, self._handle.deployment_id).to_full_id_str()
+        return ray.get_actor(name, namespace="serve")
 
     def _knowing(self, prepared: Prepared) -> DeploymentHandle:
         """The replica that knows the picture, as the router finds it."""

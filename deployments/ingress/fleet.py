@@ -34,6 +34,14 @@ class Fleet:
         for replica in [name for name, word in self._words.items() if now - word.at > FORGET_S]:
             del self._words[replica]
 
+    def silent(self, since: float) -> list[str]:
+        """Replicas that have said nothing since then."""
+        return [name for name, word in self._words.items() if word.at < since]
+
+    def forget(self, replica: str) -> None:
+        """It counts no longer, until it says something."""
+        self._words.pop(replica, None)
+
     def loads(self) -> list[Load]:
         return [word.load for word in self._words.values()]
 

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from deployments.contract import Answer, Level, Load, ModelInfo, PreprocessInfo
 from deployments.errors import Overloaded, Unavailable
 from deployments.ingress.fleet import Fleet
+from deployments.ingress.patience import Patience
 from deployments.ingress.ports import Model, Preprocessor
 
 T = TypeVar("T")
@@ -95,6 +96,7 @@ class ModelWatch(Watch[ModelInfo]):
     def __init__(self, model: Model, clock: Callable[[], float] = time.time) -> None:
         super().__init__("the model", model.info, clock)
         self.level, self.fleet = Level.FULL, Fleet()
+        self.patience = Patience(self.fleet, model.answers, clock)
 
     def heard(self, answer: Answer | None = None) -> None:
         """The model has just said something; an answer also tells what it serves with, and at which level."""

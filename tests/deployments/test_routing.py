@@ -9,7 +9,7 @@ import pytest
 from ray import serve
 from ray.serve.config import RequestRouterConfig
 
-from deployments.routing import SLACK, PictureRouter, home, is_much_busier
+from deployments.routing import PASSED_OVER_S, SLACK, Hanging, PictureRouter, home, is_much_busier
 
 REPLICAS = [f"replica{n}" for n in range(5)]
 PICTURES = [f"picture{n}" for n in range(1000)]
@@ -30,6 +30,16 @@ def test_only_the_pictures_of_a_replica_that_goes_move():
 @pytest.mark.parametrize(("own", "least", "busier"), [(0, 0, False), (SLACK, 0, False), (SLACK + 1, 0, True)])
 def test_a_home_is_passed_over_when_it_has_that_much_more_to_do(own, least, busier):
     assert is_much_busier("a", {"a": own, "b": least}) == busier
+
+
+def test_a_replica_that_hangs_is_passed_over_for_a_while_unless_there_is_no_other():
+    now = [0.0]
+    hanging = Hanging(lambda: now[0])
+    hanging.add("b")
+    assert hanging.without(["a", "b"], str) == ["a"]
+    assert hanging.without(["b"], str) == ["b"]
+    now[0] = PASSED_OVER_S
+    assert hanging.without(["a", "b"], str) == ["a", "b"]
 
 
 class Waits:

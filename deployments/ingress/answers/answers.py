@@ -119,7 +119,7 @@ class Answers:
 
     async def _computed(self, wanted: Wanted) -> Answer:
         with self._watch.refusals():
-            answer = await self._model.answer(wanted.prepared, wanted.question)
+            answer = await self._watch.patience.wait(self._model.answer(wanted.prepared, wanted.question))
         return await self._keep(wanted, answer)
 
     async def _said(self, wanted: Wanted, say: Say) -> Answer:
@@ -129,7 +129,8 @@ class Answers:
             return await self._told(wanted, say, masked)
 
     async def _told(self, wanted: Wanted, say: Say, masked: MaskedStream | None) -> Answer:
-        async with aclosing(self._model.stream(wanted.prepared, wanted.question)) as items:
+        stream = self._watch.patience.first(self._model.stream(wanted.prepared, wanted.question))
+        async with aclosing(stream) as items:
             async for item in items:
                 if isinstance(item, Answer):
                     if masked and (rest := masked.finish()):

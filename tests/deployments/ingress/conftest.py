@@ -112,6 +112,9 @@ class FakeModel:
         finally:
             self.streams_closed += 1
 
+    async def answers(self, replica: str) -> bool:
+        return True
+
     async def info(self) -> ModelInfo:
         if self.info_faults:
             raise self.info_faults.pop(0)

@@ -26,6 +26,9 @@ class Model:
     does: Callable[[], Awaitable[object]] | None = None
     asked_by: list[str] = field(default_factory=list)
 
+    async def answers(self, replica: str) -> bool:
+        return True
+
     async def info(self) -> ModelInfo:
         self.asked_by.append(caller.get())
         if self.does is not None:
