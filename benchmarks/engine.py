@@ -27,9 +27,8 @@ from demo.lessons import Lesson
 from demo.pictures import seeds
 from demo.scores import MAIN
 from deployments.model.engine import Decoding, Engine, EngineRequest, Generation
-from deployments.model.families.glm46v import Glm
 from deployments.model.loading import Loaded, load
-from deployments.model.pixels import patchify, token_count
+from deployments.model.pixels import PatchLayout, patchify
 from deployments.model.prompt import PromptWriter
 from deployments.model.reference import ReferenceEngine
 from deployments.model.rows.batch import Batch
@@ -53,7 +52,7 @@ def requests_about(loaded: Loaded, workload: str, count: int, beam_width: int = 
         picture, questions = case.lesson()
         asked = questions[-1] if workload == "transcriptions" else questions[0]
         pixels = Lesson.about(picture, (), case.budget()).pixels
-        counts = [token_count(part.shape[0], part.shape[1], loaded.layout) for part in pixels]
+        counts = [loaded.layout.tokens(part) for part in pixels]
         decoding = Decoding(LONGEST[workload], beam_width)
         requests.append(EngineRequest(writer.write(asked.text, counts), pixels, decoding))
     return requests
@@ -109,6 +108,7 @@ def _generate(loaded: Loaded, batch: Sequence[EngineRequest]) -> int:
         return torch.stack([torch.cat([torch.full((longest - len(row),), fill), row]) for row in rows])
 
     ids = [request.prompt.input_ids[0] for request in batch]
+    assert isinstance(loaded.layout, PatchLayout)
     values, grid = patchify([picture for request in batch for picture in request.pictures], loaded.layout)
     output = loaded.model.generate(
         input_ids=left_padded(ids, pad),
@@ -168,7 +168,7 @@ def against_bound(loaded: Loaded) -> dict[str, float]:
     """Decode steps of 16 greedy rows: the engine's, all included, against the bare forward of the same rows."""
     loaded = replace(loaded, eos_token_ids=(-1,))  # nobody ends early
     engine = RowEngine(loaded, SETTINGS)
-    engine.batch = batch = Watched(loaded, Glm(loaded.model, loaded.layout), SETTINGS, time.time, engine.sight.ask)
+    engine.batch = batch = Watched(loaded, loaded.take_apart(), SETTINGS, time.time, engine.sight.ask)
     for future in [engine.submit(request) for request in requests_about(loaded, "transcriptions", ROWS)]:
         future.result()
     engine.close()

@@ -22,7 +22,7 @@ from torch import nn
 from transformers import Glm46VConfig, Glm46VForConditionalGeneration, PreTrainedModel
 
 from deployments.model.families.family import Family
-from deployments.model.families.glm46v import Glm
+from deployments.model.families.glm46v.adapter import Glm
 from deployments.model.pixels import PatchLayout
 from deployments.model.rows.cache import RowCache
 from deployments.model.rows.decode import EagerForward, Fed

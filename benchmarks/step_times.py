@@ -16,7 +16,6 @@ import torch
 from benchmarks.engine import SETTINGS
 from demo.checkpoint import FOLDER
 from deployments.model.engine import Decoding, EngineRequest
-from deployments.model.families.glm46v import Glm
 from deployments.model.loading import Loaded, load
 from deployments.model.prompt import PromptWriter
 from deployments.model.rows.batch import Batch
@@ -48,7 +47,7 @@ def steps_ms(loaded: Loaded, prefill_tokens: int, prompts_come: bool) -> np.ndar
     settings = SETTINGS.model_copy(update={"prefill_tokens": prefill_tokens})
     loaded = replace(loaded, eos_token_ids=(-1,))  # nobody ends early
     engine = RowEngine(loaded, settings)
-    engine.batch = batch = Timed(loaded, Glm(loaded.model, loaded.layout), settings, time.time, engine.sight.ask)
+    engine.batch = batch = Timed(loaded, loaded.take_apart(), settings, time.time, engine.sight.ask)
     writer = PromptWriter(loaded.tokenizer, loaded.model.config.image_token_id)
     running = [engine.submit(EngineRequest(writer.write(f"{n}", []), (), Decoding(TOKENS))) for n in range(RUNNING)]
     long = EngineRequest(writer.write(LONG, []), (), Decoding(1))

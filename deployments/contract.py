@@ -28,7 +28,8 @@ PUBLIC = "public"
 BATCH_WEIGHT = 1 / 8
 """The share of work that nobody waits for, beside one who waits: it comes later, and it does come."""
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "repetition"]
+"""The model has ended its answer; the answer was cut; it said the same again and again, and was stopped."""
 
 
 class Level(StrEnum):
@@ -45,6 +46,23 @@ class Turn:
 
     role: Literal["system", "user", "assistant"]
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a model wants to see of a picture.
+
+    ``side``: as many pixels each way, whatever the picture's own are, which take ``tokens`` of the prompt; without it,
+    the picture's own shape in multiples of ``CELL``. ``tiles``: whether a large picture may be shown in parts.
+    """
+
+    side: int | None = None
+    tokens: int | None = None
+    tiles: bool = True
+
+
+ANY_SIZE = View()
+"""Of a model that takes a picture as it is, large ones in parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +85,7 @@ class Question:
 
     ``deadline`` is seconds since the epoch: nobody reads the answer after it. It crosses machines, whose clocks are
     taken to agree to within a fraction of a second (NTP). ``flow`` is whose it is; ``shed`` is how many the sender has
-    turned away since its last question: they are demand too.
+    turned away since its last question: they are demand too. ``view`` is what its picture was prepared for.
     """
 
     request_id: str
@@ -77,6 +95,7 @@ class Question:
     turns: tuple[Turn, ...] = ()
     flow: Flow = Flow()
     shed: int = 0
+    view: View = ANY_SIZE
 
     def __post_init__(self) -> None:
         if not self.text.strip():
@@ -174,7 +193,8 @@ class ModelInfo:
     ``serving`` is a digest of everything but the level that an answer hangs on: weights, prompt, decode settings.
     ``prompt_tokens`` is what picture and question may take together, ``tokens_per_char`` what a character takes at
     worst, ``part_tokens`` what each part of a large picture takes besides its own visual tokens. ``rejected`` says
-    which knobs of its last config it could not read. ``load`` is that of the replica that says so.
+    which knobs of its last config it could not read. ``load`` is that of the replica that says so, ``view`` what it
+    wants to see of a picture.
     """
 
     name: str
@@ -190,6 +210,7 @@ class ModelInfo:
     part_tokens: int
     rejected: tuple[str, ...] = ()
     load: Load | None = None
+    view: View = ANY_SIZE
 
 
 @dataclass(frozen=True, slots=True)

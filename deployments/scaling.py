@@ -46,11 +46,11 @@ class Scaling:
 
     def _decided(self, contexts: Mapping[Any, Any]) -> dict[Any, int]:
         by_name = {context.deployment_name: context for context in contexts.values()}
-        model = by_name.get("Model")
-        models = self._models(model) if model is not None else None
-        wanted = {"Model": models, "Ingress": self._ingresses(by_name.get("Ingress"))}
-        if models is not None:
-            wanted["Preprocessor"] = max(models / self.models_per_preprocessor, _by_queue(by_name.get("Preprocessor")))
+        models = {name: self._models(context) for name, context in by_name.items() if _is_model(name)}
+        wanted: dict[str, float | None] = {**models, "Ingress": self._ingresses(by_name.get("Ingress"))}
+        if models:
+            served = sum(models.values()) / self.models_per_preprocessor
+            wanted["Preprocessor"] = max(served, _by_queue(by_name.get("Preprocessor")))
         return {
             key: steady(need, context.target_num_replicas)
             for key, context in contexts.items()
@@ -71,6 +71,11 @@ class Scaling:
             return None
         offered: float = sum((context.aggregated_metrics or {}).get(OFFERED, {}).values())
         return offered / self.ingress_per_s
+
+
+def _is_model(deployment: str) -> bool:
+    """The first one, or one of those beside it."""
+    return deployment == "Model" or deployment.startswith("Model-")
 
 
 def needed(offered_per_s: float, answers_per_s: float, full_cost: float, busy: float) -> float:

@@ -30,13 +30,21 @@ class Busy(Exception):
 
 
 def ask(
-    url: str, picture: Path, question: str, max_new_tokens: int | None = None, timeout_s: float = 60
+    url: str,
+    picture: Path,
+    question: str,
+    max_new_tokens: int | None = None,
+    timeout_s: float = 60,
+    model: str | None = None,
 ) -> dict[str, Any]:
-    """The JSON answer of ``POST /v1/ask``. The API key, if one is needed, is read from ``TUWEN_API_KEY``.
+    """The JSON answer of ``POST /v1/ask``, of the first model if none is named.
+
+    The API key, if one is needed, is read from ``TUWEN_API_KEY``.
 
     Raises AskError, OSError (the picture cannot be read), Refused, Busy, Unreachable.
     """
-    data = {"question": sendable(question)} | ({} if max_new_tokens is None else {"max_new_tokens": max_new_tokens})
+    wishes = {"max_new_tokens": max_new_tokens, "model": model}
+    data = {"question": sendable(question)} | {name: wish for name, wish in wishes.items() if wish is not None}
     headers = key_header(os.environ.get("TUWEN_API_KEY", ""))
     name = picture.name.encode("utf-8", "replace").decode() or "picture"
     form = {"data": data, "files": {"image": (name, read_file(picture, LARGEST_PICTURE_BYTES))}}

@@ -1,5 +1,5 @@
-"""The command line: ``check`` a config, ``preflight`` this machine, ``quantize`` a checkpoint, ``digest`` a picture,
-``wait`` for a service, ``ask`` it, ``wecom-sim`` beside it. One-line errors, telling exit codes.
+"""The command line: ``check`` a config, ``preflight`` this machine, ``quantize`` or ``verify`` a checkpoint, ``digest``
+a picture, ``wait`` for a service, ``ask`` it, ``wecom-sim`` beside it. One-line errors, telling exit codes.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import yaml
 
 from serve_app.exits import MEANINGS, CommandError, Exit
 from serve_app.files import read_file, read_text
-from serve_app.options import address, seconds, tokens
+from serve_app.options import address, seconds, share, tokens
 
 URL = "http://127.0.0.1:8000"
 LARGEST_CONFIG_BYTES = 16 * 1024**2
@@ -99,12 +99,27 @@ def parser() -> argparse.ArgumentParser:
     quantize = commands.add_parser(
         "quantize",
         help="store a checkpoint in NF4, so that replicas load it faster",
-        description="Serve the folder with args.model.checkpoint: FOLDER and quantization: nf4.",
+        description="Serve the folder with args.model.checkpoint: FOLDER and quantization: nf4 (nf4+vision).",
     )
     quantize.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder, or a repository on the Hugging Face hub")
     quantize.add_argument("folder", type=Path, metavar="FOLDER", help="where the quantized checkpoint goes")
     quantize.add_argument("--revision", help="commit or tag of a hub checkpoint")
+    quantize.add_argument("--vision", action="store_true", help="the vision tower too, for small cards")
     quantize.set_defaults(run=run_quantize)
+
+    verify = commands.add_parser(
+        "verify",
+        help="load a checkpoint as a replica does, and ask it about pictures whose texts are known",
+        description="For whoever has the weights and the machine: prints each check and every answer. Exit code 0 when "
+        "all passed, 1 when one failed or the checkpoint cannot be served.",
+    )
+    verify.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder, or a repository on the Hugging Face hub")
+    verify.add_argument("--revision", help="commit or tag of a hub checkpoint")
+    verify.add_argument("--quantization", choices=("none", "nf4", "nf4+vision"), default="none")
+    verify.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    verify.add_argument("--least", type=share, default=0.5, metavar="SHARE", help="of answers that must be right (0.5)")
+    verify.add_argument("--samples", type=Path, metavar="FOLDER", help="of pictures with a samples.json (demo/samples)")
+    verify.set_defaults(run=run_verify)
 
     digest = commands.add_parser(
         "digest",
@@ -140,6 +155,7 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument("--url", type=address, default=URL, help="the service (default %(default)s)")
     ask.add_argument("--json", action="store_true", help="print the whole answer as JSON")
     ask.add_argument("--max-new-tokens", type=tokens, metavar="N", help="longest answer, in tokens")
+    ask.add_argument("--model", metavar="NAME", help="which of the service's models (its first)")
     ask.add_argument("--timeout", type=seconds(0.001), default=60, metavar="SECONDS", help="default %(default)s")
     ask.set_defaults(run=run_ask)
 
@@ -206,13 +222,30 @@ def run_quantize(options: argparse.Namespace) -> int:
     try:
         if options.folder.exists() and any(options.folder.iterdir()):
             raise CommandError(f"{options.folder} is not empty: name a new folder", Exit.USAGE)
-        made = quantize(options.checkpoint, options.folder, options.revision)
+        made = quantize(options.checkpoint, options.folder, options.revision, options.vision)
     except CheckpointError as fault:
         raise CommandError(str(fault), Exit.REFUSED) from fault
     except OSError as fault:
         raise CommandError(f"cannot write to {options.folder}: {fault.strerror or fault}", Exit.USAGE) from fault
     print(f"{options.folder}: {made}")
     return Exit.DONE
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    from deployments.model.settings import CheckpointError, ModelSettings, RowSettings
+    from serve_app.verify import SAMPLES, verify
+
+    settings = ModelSettings(
+        checkpoint=options.checkpoint, revision=options.revision, quantization=options.quantization,
+        device=options.device, rows=RowSettings(rows=4, length=4096, bucket=1024), gpu_fraction=1.0,
+    )  # fmt: skip
+    try:
+        passed = verify(settings, options.least, options.samples or SAMPLES, lambda line: print(line, flush=True))
+    except CheckpointError as fault:
+        raise CommandError(str(fault), Exit.REFUSED) from fault
+    except (OSError, ValueError, KeyError) as fault:
+        raise CommandError(f"cannot read the samples: {fault}", Exit.USAGE) from fault
+    return Exit.DONE if passed else Exit.REFUSED
 
 
 def run_digest(options: argparse.Namespace) -> int:
@@ -255,7 +288,9 @@ def run_ask(options: argparse.Namespace) -> int:
 
     shown = human if not options.json else lambda answer: json.dumps(answer, ensure_ascii=False, indent=2)
     try:
-        answer = ask(options.url, options.picture, options.question, options.max_new_tokens, options.timeout)
+        answer = ask(
+            options.url, options.picture, options.question, options.max_new_tokens, options.timeout, options.model
+        )
     except OSError as fault:
         raise unreadable(options.picture, fault) from fault
     except AskError as fault:

@@ -14,10 +14,11 @@ class Exit(IntEnum):
 
 
 MEANINGS = {
-    Exit.DONE: "done: the config is valid, a service can start, the checkpoint or the digest is made, the service is "
-    "ready, the question is answered",
-    Exit.REFUSED: "refused: the config has problems, the port is taken, the checkpoint cannot be quantized, the "
-    "picture is none, the deployment failed, a changed setting was refused, the service answered with an error",
+    Exit.DONE: "done: the config is valid, a service can start, the checkpoint or the digest is made, every check of "
+    "the checkpoint has passed, the service is ready, the question is answered",
+    Exit.REFUSED: "refused: the config has problems, the port is taken, the checkpoint cannot be quantized or fails a "
+    "check, the picture is none, the deployment failed, a changed setting was refused, the service answered with an "
+    "error",
     Exit.USAGE: "the command itself is wrong: an unknown option, an address, key, number or question that cannot be "
     "one, a file that cannot be read or written",
     Exit.UNREACHABLE: "nobody answered in time, or somebody else than this service, or the service is not ready yet",

@@ -15,7 +15,7 @@ from deployments.preprocess.deployment import Preprocessor
 from deployments.preprocess.safety.settings import SafetySettings
 from deployments.routing import PictureRouter
 from serve_app.proxy import demand_own_port
-from serve_app.settings import ROOT, AppSettings
+from serve_app.settings import ROOT, AppSettings, deployment_of
 from serve_app.startable import check_startable
 
 # A replica without num_gpus still sees every GPU of its node (Ray #62492), and could allocate on it.
@@ -25,29 +25,39 @@ CPU_ONLY = {"num_cpus": 0.2, "runtime_env": {"env_vars": {"CUDA_VISIBLE_DEVICES"
 def build(settings: AppSettings) -> serve.Application:
     """The bound application. Structure comes from ``settings``; operational knobs from each ``user_config``."""
     demand_own_port()
-    loaded_from = settings.model.model_copy(update={"checkpoint": absolute(settings.model.checkpoint)})
+    loaded_from, *more = (
+        model.model_copy(update={"checkpoint": absolute(model.checkpoint)})
+        for model in (settings.model, *settings.more_models)
+    )
     safety = located(settings.preprocess.safety)
-    check_startable(loaded_from, safety, nodes_in_cluster())
+    for model in (loaded_from, *more):
+        check_startable(model, safety, nodes_in_cluster())
     from deployments.model.deployment import Model  # imports torch, which the other parts do without
 
     ingress: Any = serve.deployment(name="Ingress", ray_actor_options=CPU_ONLY)(serve.ingress()(Ingress))
     preprocessor: Any = serve.deployment(name="Preprocessor", ray_actor_options=CPU_ONLY)(Preprocessor)
-    model: Any = serve.deployment(
-        name="Model",
-        ray_actor_options=model_ticket(settings.model, gpus_in_cluster()),
-        request_router_config=RequestRouterConfig(request_router_class=PictureRouter),
-    )(Model)
+    gpus = gpus_in_cluster()
+
+    def bound(name: str, loaded: ModelSettings) -> serve.Application:
+        deployment: Any = serve.deployment(
+            name=name,
+            ray_actor_options=model_ticket(loaded, gpus),
+            request_router_config=RequestRouterConfig(request_router_class=PictureRouter),
+        )(Model)
+        application: serve.Application = deployment.bind(loaded)
+        return application
 
     samples = settings.ingress.samples and absolute(settings.ingress.samples)
     ingress_settings = settings.ingress.model_copy(update={"samples": samples})
     preprocess_settings = settings.preprocess.model_copy(update={"safety": safety})
     return ingress.bind(
         preprocessor.bind(preprocess_settings),
-        model.bind(loaded_from),
+        bound("Model", loaded_from),
         ingress_settings,
         settings.model.name,
         safety.names,
         ChatSettings(settings.wecom, settings.store, ROOT) if settings.wecom is not None else None,
+        {one.name: bound(deployment_of(one), one) for one in more},
     )
 
 

@@ -37,3 +37,14 @@ def address(text: str) -> str:
         return service_address(text)
     except AddressError as fault:
         raise argparse.ArgumentTypeError(str(fault)) from fault
+
+
+def share(text: str) -> float:
+    """The type of an option that is a part of a whole."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share: give a number from 0 to 1")
+    return value

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import ray
@@ -16,7 +17,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
-from deployments.contract import Answer, Level, ModelInfo, Prepared, PreprocessInfo, Question
+from deployments.contract import Answer, Level, ModelInfo, Prepared, PreprocessInfo, Question, View
 from deployments.errors import Overloaded, TuwenError, Unavailable
 from deployments.ingress.answers.cache import AnswerCache, MemoryCache
 from deployments.ingress.download.fetch import Fetcher
@@ -67,7 +68,9 @@ class Ingress:
         model_name: str,
         safety: tuple[str, ...],
         chat: ChatSettings | None = None,
+        others: Mapping[str, DeploymentHandle] = MappingProxyType({}),
     ) -> None:
+        """``others`` are more models, by their names."""
         give_back_freed_memory()
         self._knobs = LiveKnobs("Ingress", IngressKnobs)
         self._downloads = ByteBudget(0)  # apart from the pipeline's: bodies half arrived must not wait for one another
@@ -80,24 +83,26 @@ class Ingress:
             answer_cache(settings.cache),
             safety,
         )
+        self._beside = tuple(self._pipeline.beside(RemoteModel(other), name) for name, other in others.items())
         self._samples = Path(settings.samples) if settings.samples else None
         self._chat = chat_service(chat, self._pipeline, Fetcher(budget=self._downloads)) if chat else None
-        self._announcing = announcing(model)
+        self._announcing = [announcing(one, preprocessor) for one in (model, *others.values())]
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         if self._chat is None:
-            return create_app(self._pipeline, self._samples)
+            return create_app(self._pipeline, self._samples, beside=self._beside)
         from deployments.wecom.routes import routers
 
-        return create_app(self._pipeline, self._samples, routers(self._chat))
+        return create_app(self._pipeline, self._samples, routers(self._chat), self._beside)
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """For ``deployments.scaling``: what is asked of this replica a second."""
-        return {OFFERED: self._pipeline.traffic.offered_per_s()}
+        return {OFFERED: sum(one.traffic.offered_per_s() for one in (self._pipeline, *self._beside))}
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         self._knobs.take(user_config)
-        self._pipeline.knobs, self._pipeline.rejected = self._knobs.present, self._knobs.rejected
+        for pipeline in (self._pipeline, *self._beside):
+            pipeline.knobs, pipeline.rejected = self._knobs.present, self._knobs.rejected
         self._downloads.limit = self._knobs.present.picture_memory_mb * 2**20
 
 
@@ -110,24 +115,37 @@ def chat_service(chat: ChatSettings, pipeline: Pipeline, downloader: Fetcher) ->
     return service
 
 
-def announcing(model: DeploymentHandle) -> asyncio.Task[None] | None:
+def announcing(model: DeploymentHandle, preprocessor: DeploymentHandle) -> asyncio.Task[None] | None:
     """A task that logs where the service answers as soon as the model does; None where no event loop runs."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return None
-    return loop.create_task(_announce(model))
+    return loop.create_task(_announce(model, preprocessor))
 
 
-async def _announce(model: DeploymentHandle) -> None:
+async def _announce(model: DeploymentHandle, preprocessor: DeploymentHandle) -> None:
     try:
         info: ModelInfo = await model.info.remote()
+        taken: PreprocessInfo = await preprocessor.info.remote()
         address = await asyncio.to_thread(service_address)
     except Exception as fault:  # only the line is lost; /healthz and `wait` say what is wrong
         logger.warning("the service's readiness is not announced: %r", fault)
         return
+    if unseen := unseen_tiles(info, taken):
+        logger.warning(unseen)
     await asyncio.sleep(ANNOUNCE_AFTER_S)
     logger.info("ready: %s on %s (level %s) answers at %s", info.name, info.device, info.level, address)
+
+
+def unseen_tiles(model: ModelInfo, taken: PreprocessInfo) -> str | None:
+    """What the log says of tiles that the preprocessor's knobs ask for and the model does not take."""
+    if model.view.tiles or taken.most_parts <= 1:
+        return None
+    return (
+        f"{model.name} sees one picture a conversation: the Preprocessor's max_tiles has no effect for it, large "
+        "pictures are shown whole (max_tiles: 0 says so)"
+    )
 
 
 def service_address() -> str:
@@ -161,8 +179,10 @@ class RemotePreprocessor:
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
 
-    async def prepare(self, data: bytes, level: Level, deadline: float, most_tokens: int | None) -> Prepared:
-        preparing = carrying(self._handle, len(data)).prepare.remote(data, level, deadline, most_tokens)
+    async def prepare(
+        self, data: bytes, level: Level, deadline: float, most_tokens: int | None, view: View
+    ) -> Prepared:
+        preparing = carrying(self._handle, len(data)).prepare.remote(data, level, deadline, most_tokens, view)
         return cast(Prepared, await called("the preprocessor", preparing))
 
     async def info(self) -> PreprocessInfo:

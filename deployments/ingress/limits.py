@@ -33,7 +33,7 @@ class Limits:
 
 def limits(knob: int, model: ModelInfo, taken: PreprocessInfo) -> Limits:
     """``knob`` is the operator's limit on questions. Each part of a large picture is introduced by its place."""
-    overview_only = model.prompt_tokens - taken.overview_tokens
+    overview_only = model.prompt_tokens - (model.view.tokens or taken.overview_tokens)
     row_tokens = model.prompt_tokens - model.part_tokens * taken.most_parts
     chars = max(1, min(knob, overview_only // model.tokens_per_char))
     return Limits(chars, max(1, row_tokens), model.tokens_per_char)

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 
-from deployments.contract import Level, Prepared, Question
+from deployments.contract import Level, Prepared, Question, View
 from deployments.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -66,8 +66,16 @@ class Pipeline:
         self._preprocessor, self._downloader, self._clock = preprocessor, downloader, clock
         self.admission, self.traffic = Admission(self.watch.fleet, clock), Traffic(self.watch.fleet, clock)
         self._answers = Answers(model, self.watch, cache)
-        self._preparing: Flights[tuple[str, str, Level, int | None], Prepared] = Flights(shared=OF_THE_PICTURE)
+        self._preparing: Flights[tuple[str, str, Level, int | None, View], Prepared] = Flights(shared=OF_THE_PICTURE)
         self._memory, self._trimmer = ByteBudget(0), Trimmer()
+
+    def beside(self, model: Model, name: str) -> "Pipeline":
+        """Another model's pipeline, with all but the model in common."""
+        other = Pipeline(
+            self._preprocessor, model, self._downloader, self.records, name, self.cache, self.safety, self._clock
+        )
+        other.preprocessor_watch, other._memory, other._trimmer = self.preprocessor_watch, self._memory, self._trimmer
+        return other
 
     async def ask(self, ask: Ask) -> Reply:
         """The answer, or under overload the holding reply. Raises TuwenError; either way the record is kept."""
@@ -181,16 +189,30 @@ class Pipeline:
         image, digest = work.image, await work.image.digest()
         most_tokens = (await self.limits()).picture_tokens(ask.text, ask.turns)
         level = self.watch.level  # one read: it is part of what is shared
-        alike = ask.tenant, digest, level, most_tokens
-        work.prepared, _ = await self._preparing.run(alike, lambda: self._prepare(image, level, deadline, most_tokens))
+        view = await self._view()
+        alike = ask.tenant, digest, level, most_tokens, view
+        work.prepared, _ = await self._preparing.run(
+            alike, lambda: self._prepare(image, level, deadline, most_tokens, view)
+        )
         shed = self.admission.take_shed()
-        question = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline, ask.turns, ask.flow, shed)
+        question = Question(ask.request_id, ask.text, ask.max_new_tokens, deadline, ask.turns, ask.flow, shed, view)
         return Wanted(work.prepared, question, ask.tenant, self.knobs.mask_personal_numbers)
 
-    async def _prepare(self, image: Upload, level: Level, deadline: float, most_tokens: int | None) -> Prepared:
+    async def _view(self) -> View:
+        """What the model wants to see of a picture, as it last said. Raises Unavailable if it never has."""
+        try:
+            return (await self.watch.recent()).view
+        except TuwenError:
+            if self.watch.known is None:
+                raise
+            return self.watch.known.view
+
+    async def _prepare(
+        self, image: Upload, level: Level, deadline: float, most_tokens: int | None, view: View
+    ) -> Prepared:
         self._memory.limit = self.knobs.picture_memory_mb * 2**20
         async with self._memory.hold(image.size):
-            return await self._preprocessor.prepare(await image.read(), level, deadline, most_tokens)
+            return await self._preprocessor.prepare(await image.read(), level, deadline, most_tokens, view)
 
     @asynccontextmanager
     async def _time_left(self, deadline: float) -> AsyncGenerator[None]:
@@ -204,6 +226,7 @@ class Pipeline:
 
     def _try_again(self, ask: Ask, fault: Unavailable, attempt: int) -> None:
         """Raises the fault when it was the last attempt, Overloaded where another one would only add to the load."""
+        self.watch.doubt()
         if attempt == ATTEMPTS:
             raise fault
         if self.watch.fleet.level is Level.HOLDING:

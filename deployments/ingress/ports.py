@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from deployments.contract import Answer, Level, ModelInfo, Prepared, PreprocessInfo, Question
+from deployments.contract import Answer, Level, ModelInfo, Prepared, PreprocessInfo, Question, View
 from deployments.ingress.download.settings import FetchKnobs
 
 
@@ -14,9 +14,12 @@ class Downloader(Protocol):
 
 
 class Preprocessor(Protocol):
-    async def prepare(self, data: bytes, level: Level, deadline: float, most_tokens: int | None) -> Prepared:
+    async def prepare(
+        self, data: bytes, level: Level, deadline: float, most_tokens: int | None, view: View
+    ) -> Prepared:
         """Given up at ``deadline`` (seconds since the epoch), or when its caller is cancelled. A large picture gets
-        fewer tiles rather than more than ``most_tokens`` visual tokens (None: as the knobs say).
+        fewer tiles rather than more than ``most_tokens`` visual tokens (None: as the knobs say). ``view`` is what the
+        model wants to see of it.
 
         Raises ImageError for a bad picture, SafetyUnavailable, Overloaded, Unavailable, DeadlineExceeded.
         """

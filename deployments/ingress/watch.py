@@ -51,6 +51,10 @@ class Watch(Generic[T]):
         """As ``info``, but not asked again within ``FRESH_S``."""
         return await self._within(FRESH_S)
 
+    def doubt(self) -> None:
+        """Its last word may not hold any more: it is asked before it is believed again."""
+        self._told = float("-inf")
+
     async def _within(self, fresh_s: float) -> T:
         if self._known is not None and self._clock() - self._told < fresh_s:
             return self._known

@@ -8,11 +8,18 @@ _FIXED = (
     THINK, END_OF_THOUGHT, "<answer>", "</answer>", "/nothink",
     "[gMASK]", "[sMASK]", "[MASK]", "<sop>", "<eop>", "<unk>",
 )  # fmt: skip
-_MARKER = re.compile("|".join([*map(re.escape, _FIXED), r"<\|[a-z_]{1,32}\|>"]))
+_UNCLOSED = r"<\|[a-z_]{1,32}(?=[^a-z_|])|<\|[a-z_]{1,32}\|(?=[^>])"
+_MARKER = re.compile("|".join([*map(re.escape, _FIXED), r"<\|[a-z_]{1,32}\|>", _UNCLOSED]))
 """What is no part of an answer. None holds another one, or begins as another one ends."""
+_CLOSING = re.compile(r"</([a-z_]{1,32})>")
+"""At an answer's end it is no part of it either, unless something opened it."""
 _SIGNS = "<[/"
 """What markers begin with."""
-_BEGUN = re.compile(r"<\|?|<\|[a-z_]{1,32}\|?")
+_BEGUN = re.compile(r"<\|?|<\|[a-z_]{1,32}\|?|</[a-z_]{0,32}")
+_CUT = re.compile(r"<\|.*|</[a-z_]+")
+"""Beginnings of markers that are nothing else, where a text ends with them."""
+FEWEST = 4
+"""Characters by which the beginning of another marker is known for one."""
 LONGEST = 36
 """Characters of the longest marker."""
 
@@ -43,16 +50,16 @@ def clean(text: str, begins: Begins = Begins.ANSWER) -> str:
 class AnswerText:
     """The answer in a text that comes in pieces; what was told is never taken back.
 
-    Held back is what may still be the beginning of a marker, white space until something follows it, and, in a text
-    that begins with ``EITHER``, all of it until a marker says whether it was reasoning.
+    Held back is what may still be the beginning of a marker, white space and closing tags until something follows them,
+    and, in a text that begins with ``EITHER``, all of it until a marker says whether it was reasoning.
     """
 
     def __init__(self, begins: Begins = Begins.ANSWER) -> None:
         self._state = begins
         self._undecided = ""  # may be the beginning of a marker
         self._held: list[str] = []  # may be reasoning
-        self._spaces: list[str] = []  # may be the text's end
-        self._begun = False
+        self._ending: list[str] = []  # white space and closing tags: may be the text's end
+        self._told: list[str] = []
 
     def push(self, text: str) -> str:
         """What is certain now and was not before."""
@@ -69,9 +76,9 @@ class AnswerText:
 
     def finish(self) -> str:
         """The rest, now that nothing follows."""
-        rest = self._said(self._undecided) + self._released()
-        self._undecided, self._spaces = "", []
-        return rest
+        rest = self._said("" if _is_cut(self._undecided) else self._undecided) + self._released()
+        self._undecided = ""
+        return rest + self._closed()
 
     def _marked(self, marker: str) -> str:
         """What becomes of the text so far when a marker follows."""
@@ -95,14 +102,34 @@ class AnswerText:
         return self._trimmed(text) if self._state is Begins.ANSWER else ""
 
     def _trimmed(self, text: str) -> str:
-        """Without white space at the answer's beginning and, for now, at its end."""
-        text = text if self._begun else text.lstrip()
-        body = text.rstrip()
+        """Without white space at the answer's beginning and, for now, without what may be its end."""
+        text = text if self._told or any(self._ending) else text.lstrip()
+        body = text[: _end_of_body(text)]
         if not body:
-            self._spaces.append(text)
+            self._ending.append(text)
             return ""
-        spaces, self._spaces, self._begun = "".join(self._spaces), [text[len(body) :]], True
-        return spaces + body
+        told, self._ending = "".join(self._ending) + body, [text[len(body) :]]
+        self._told.append(told)
+        return told
+
+    def _closed(self) -> str:
+        """Of what was held for the end, as far as it closes something."""
+        held, self._ending, told = "".join(self._ending), [], "".join(self._told)
+        tags = [tag for tag in _CLOSING.finditer(held) if f"<{tag[1]}" in told]
+        return held[: tags[-1].end()] if tags else ""
+
+
+def _end_of_body(text: str) -> int:
+    """Where white space and closing tags begin that the text ends with."""
+    end = len(text.rstrip())
+    while (tag := text.rfind("</", max(0, end - LONGEST), end)) >= 0 and _CLOSING.fullmatch(text, tag, end):
+        end = len(text[:tag].rstrip())
+    return end
+
+
+def _is_cut(begun: str) -> bool:
+    """Whether a text's end is the beginning of a marker, and not just a sign."""
+    return bool(_CUT.fullmatch(begun)) or (len(begun) >= FEWEST and any(m.startswith(begun) for m in _FIXED))
 
 
 def _decided(text: str, start: int) -> int:

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from deployments.model.prompt import PromptWriter
+from deployments.contract import ANY_SIZE, View
+from deployments.model.prompt import Writer
 
 SHORTEST_ANSWER = 64
 """Tokens that are kept free for the answer, however long the question."""
@@ -19,9 +20,10 @@ class Capacity:
     part_tokens: int
 
 
-def capacity(writer: PromptWriter, length: int) -> Capacity:
+def capacity(writer: Writer, length: int, view: View = ANY_SIZE) -> Capacity:
     """What is left of ``length`` tokens after template, system prompt and the shortest answer."""
-    bare = writer.write("", [1]).tokens - 1
-    parts = writer.write("", [1, 1], [(10, 10), (10, 10)]).tokens - 2 - bare
+    shown = view.tokens or 1
+    bare = writer.write("", [shown]).tokens - shown
+    parts = writer.write("", [1, 1], [(10, 10), (10, 10)]).tokens - 2 - bare if view.tiles else 0
     words = [len(writer.tokenizer(character, add_special_tokens=False)["input_ids"]) for character in RARE]
     return Capacity(length - bare - SHORTEST_ANSWER, max(words), -(-parts // 2))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ray import serve
 
 from deployments.contract import Answer, ModelInfo, Pixels, Place, Question
-from deployments.errors import EmptyAnswer, TuwenError
+from deployments.errors import EmptyAnswer, TuwenError, Unavailable
 from deployments.knobs import LiveKnobs
 from deployments.model.settings import ModelKnobs, ModelSettings
 
@@ -85,6 +85,7 @@ class Model:
             self._model.close()
 
     async def _answer(self, pictures: tuple[Pixels, ...], places: tuple[Place, ...], question: Question) -> Answer:
+        self._check_view(question)
         knobs = self._model.knobs  # one read: they may be swapped
         with self._gate.let_in(question) as let:
             future = self._submitted(pictures, places, question, knobs, let)
@@ -112,6 +113,7 @@ class Model:
         def tell(ids: tuple[int, ...] | None) -> None:
             loop.call_soon_threadsafe(arrived.put_nowait, ids)
 
+        self._check_view(question)
         knobs = self._model.knobs
         with self._gate.let_in(question) as let:
             future = self._submitted(pictures, places, question, knobs, let, tell)
@@ -127,6 +129,11 @@ class Model:
                 yield answer
             finally:
                 future.cancel()  # whoever listened has gone: the engine need not go on
+
+    def _check_view(self, question: Question) -> None:
+        """Raises Unavailable for a picture that was prepared for the model that was here before."""
+        if question.view != self._model.loaded.layout.view:
+            raise Unavailable("the picture was prepared for another model than serves now: ask again")
 
     def _told(self, generation: "Generation", knobs: ModelKnobs) -> Answer:
         self._gate.answered(generation)

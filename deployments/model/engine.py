@@ -2,13 +2,14 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from deployments.contract import FinishReason, Level, Pixels, Usage
 from deployments.model.prompt import Prompt
+from deployments.model.repetition import repeats
 
 logger = logging.getLogger("ray.serve")
 
@@ -63,6 +64,14 @@ class Generation:
     usage: Usage
     queue_ms: float
     generate_ms: float
+
+
+def ended(token_ids: Sequence[int], eos_token_ids: Collection[int]) -> tuple[tuple[int, ...], FinishReason]:
+    """The ids before the first end token, and why they are no more."""
+    for place, token_id in enumerate(token_ids):
+        if token_id in eos_token_ids:
+            return tuple(token_ids[:place]), "stop"
+    return tuple(token_ids), "repetition" if repeats(token_ids) else "length"
 
 
 Clock = Callable[[], float]

@@ -9,13 +9,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from deployments.contract import CELL
 from deployments.model.families.family import Family
 from deployments.model.rows.cache import DecodeAttention, Piece, PrefillAttention, RowCache, Segment
 from deployments.model.settings import RowSettings
@@ -116,9 +114,8 @@ def largest_decode(family: Family, cache: RowCache) -> torch.Tensor:
 
 
 def largest_vision(family: Family, settings: RowSettings) -> list[torch.Tensor]:
-    """One picture of as many visual tokens as a lot of them has."""
-    tokens = min(settings.prefill_tokens, settings.length)
-    return family.features([np.zeros((CELL, CELL * tokens, 3), np.uint8)])
+    """Pictures of as many visual tokens as a lot of them has."""
+    return family.features(family.largest(min(settings.prefill_tokens, settings.length)))
 
 
 def held_beside(build: Callable[[], Family]) -> tuple[Family, int]:

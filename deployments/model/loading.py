@@ -1,7 +1,7 @@
 """Load a checkpoint: device, dtype and quantization from settings, and what came of it."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -10,10 +10,6 @@ from typing import Any
 
 import torch
 from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
-    AutoModelForImageTextToText,
-    AutoTokenizer,
     GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -21,23 +17,15 @@ from transformers import (
 )
 
 from deployments.checkpoints import in_short
-from deployments.contract import CELL
+from deployments.contract import Pixels
 from deployments.model import generation, quantizing, soundness
 from deployments.model.arithmetic import quickest_dtype
-from deployments.model.checkpoint import (
-    CONFIG,
-    PROCESSORS,
-    TEMPLATE,
-    TOKENIZER,
-    TOKENIZER_CONFIG,
-    check_family,
-    inspect,
-    local_folder,
-)
+from deployments.model.checkpoint import CONFIG, inspect, local_folder
+from deployments.model.families.family import Family, Kind, Layout, Source
+from deployments.model.families.registry import kind_of
 from deployments.model.faults import is_device_fault, is_out_of_memory
 from deployments.model.generation import GENERATION
-from deployments.model.pixels import PatchLayout
-from deployments.model.prompt import IMAGE_TOKEN, PromptWriter
+from deployments.model.prompt import Prompt, Writer
 from deployments.model.settings import CheckpointError, Device, Dtype, ModelSettings, Quantization
 
 logger = logging.getLogger("ray.serve")
@@ -47,13 +35,15 @@ logger = logging.getLogger("ray.serve")
 class Loaded:
     """A model ready to generate, in evaluation mode on its device, with all that is needed to talk to it.
 
-    ``published`` is the checkpoint's own generation config; the model's says where answers end, and no more.
+    ``beside`` is what is saved beside model and tokenizer. ``published`` is the checkpoint's own generation config; the
+    model's says where answers end, and no more.
     """
 
+    kind: Kind
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    processor: Any
-    layout: PatchLayout
+    beside: tuple[Any, ...]
+    layout: Layout
     eos_token_ids: tuple[int, ...]
     device: torch.device
     dtype: torch.dtype
@@ -77,87 +67,83 @@ class Loaded:
             hashed.update(name.encode() + start.view(torch.uint8).numpy().tobytes())
         return hashed.hexdigest()
 
+    def writer(self, system_prompt: str = "", enable_thinking: bool = False) -> Writer:
+        return self.kind.writer(self.model.config, self.tokenizer, system_prompt, enable_thinking)
+
+    def inputs(self, prompt: Prompt, pictures: Sequence[Pixels]) -> dict[str, torch.Tensor]:
+        """What the model's own ``generate`` takes, on its device."""
+        return self.kind.inputs(self.model, self.layout, prompt, pictures)
+
+    def take_apart(self) -> Family:
+        return self.kind.take_apart(self.model, self.layout)
+
     def save(self, folder: Path) -> None:
         """Write all that ``load`` needs. With NF4 only before the first forward: that one repacks the weights."""
-        for part in (self.model, self.tokenizer, self.processor):
+        for part in (self.model, self.tokenizer, *self.beside):
             part.save_pretrained(folder)
         self.published.to_json_file(folder / GENERATION)
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Where a checkpoint comes from: its ``folder``, or None and a repository on the hub."""
-
-    checkpoint: str
-    folder: Path | None
-    revision: str | None
-
-    @property
-    def keywords(self) -> dict[str, Any]:
-        return {"revision": self.revision, "local_files_only": self.folder is not None}
 
 
 def load(settings: ModelSettings) -> Loaded:
     """Load what ``settings`` name. Raises CheckpointError with the file and what to do about it."""
     inspect(settings.checkpoint)
     folder = local_folder(settings.checkpoint)
-    source = _Source(str(folder or settings.checkpoint), folder, settings.revision)
+    source = Source(str(folder or settings.checkpoint), folder, settings.revision)
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
-    config = _config(source, settings.quantization)
-    tokenizer, processor = _tokenizer(source), _processor(source)
-    model = _model(source, config, settings.quantization, device, dtype)
+    kind, config = _config(source, settings.quantization)
+    with reading(kind.files["tokenizer"], source.checkpoint):
+        tokenizer = kind.tokenizer(source)
+    with reading(kind.files["layout"], source.checkpoint):
+        layout, beside = kind.layout(source, config)
+    model = _model(source, kind, config, settings.quantization, device, dtype)
     with reading(GENERATION, source.checkpoint):
         eos_token_ids, published = _eos_token_ids(model), model.generation_config
         model.generation_config = _ending(published, eos_token_ids, source.checkpoint)
     loaded = Loaded(
+        kind=kind,
         model=model,
         tokenizer=tokenizer,
-        processor=processor,
-        layout=_layout(processor),
+        beside=beside,
+        layout=layout,
         eos_token_ids=eos_token_ids,
         device=device,
         dtype=dtype,
         quantization=settings.quantization,
         published=published,
     )
-    with reading(f"{TEMPLATE} and {TOKENIZER}", source.checkpoint):
+    with reading(kind.files["prompt"], source.checkpoint):
         _check_prompts(loaded)
     return loaded
 
 
-def _config(source: _Source, quantization: Quantization) -> PreTrainedConfig:
+def _config(source: Source, quantization: Quantization) -> tuple[Kind, PreTrainedConfig]:
     with reading(CONFIG, source.checkpoint):
-        config = AutoConfig.from_pretrained(source.checkpoint, **source.keywords)
-        check_family(config.model_type, source.checkpoint)
-        quantizing.check_stored(config, quantization, source.checkpoint)
+        fields = PreTrainedConfig.get_config_dict(source.checkpoint, **source.keywords)[0]
+        kind = kind_of(fields, source.checkpoint)
+        config = kind.config(source)
+        quantizing.check_stored(config, kind, quantization, source.checkpoint)
         if source.folder is not None:
-            soundness.check_size(config, source.checkpoint, source.folder)
-    return config
-
-
-def _tokenizer(source: _Source) -> PreTrainedTokenizerBase:
-    with reading(f"{TOKENIZER} and {TOKENIZER_CONFIG}", source.checkpoint):
-        return AutoTokenizer.from_pretrained(source.checkpoint, **source.keywords)
-
-
-def _processor(source: _Source) -> Any:
-    with reading(PROCESSORS[0], source.checkpoint):
-        processor = AutoImageProcessor.from_pretrained(source.checkpoint, backend="pil", **source.keywords)
-        _layout(processor)
-        return processor
+            soundness.check_size(kind, config, source.checkpoint, source.folder)
+    return kind, config
 
 
 def _model(
-    source: _Source, config: PreTrainedConfig, quantization: Quantization, device: torch.device, dtype: torch.dtype
+    source: Source,
+    kind: Kind,
+    config: PreTrainedConfig,
+    quantization: Quantization,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> PreTrainedModel:
     """In evaluation mode, all its weights there and all of them numbers."""
     keywords = source.keywords
-    if quantization == "nf4" and not quantizing.stored(config):
-        keywords["quantization_config"] = quantizing.recipe(dtype)  # one of None would undo a stored one
+    if quantization != "none" and not quantizing.stored(config, kind):  # a recipe of None would undo a stored one
+        keywords["quantization_config"] = quantizing.recipe(dtype, quantizing.kept(kind, quantization))
     with reading(f"weights by {CONFIG}", source.checkpoint):
-        model, report = AutoModelForImageTextToText.from_pretrained(
+        model, report = kind.model_class.from_pretrained(
             source.checkpoint,
+            config=config,
             dtype=dtype,
             device_map={"": device},
             output_loading_info=True,
@@ -231,22 +217,6 @@ def gpu_memory_mb(device: torch.device) -> int:
     return int(torch.cuda.memory_reserved(device)) // 2**20 if device.type == "cuda" else 0
 
 
-def _layout(processor: Any) -> PatchLayout:
-    layout = PatchLayout(
-        patch_size=processor.patch_size,
-        temporal_patch_size=processor.temporal_patch_size,
-        merge_size=processor.merge_size,
-        mean=tuple(processor.image_mean),
-        std=tuple(processor.image_std),
-        rescale_factor=processor.rescale_factor,
-    )
-    if layout.cell != CELL:
-        raise CheckpointError(
-            f"the checkpoint's visual tokens see {layout.cell} px, the preprocessor prepares for {CELL}"
-        )
-    return layout
-
-
 def _eos_token_ids(model: PreTrainedModel) -> tuple[int, ...]:
     """Every id that ends an answer: GLM has three or four, and stopping at one alone runs on into the next turn."""
     eos = model.generation_config.eos_token_id
@@ -284,12 +254,10 @@ def _check_prompts(loaded: Loaded) -> None:
         raise CheckpointError(
             f"tokens go up to {highest}, and the weights embed {_vocabulary(loaded.model)}: they are of two models"
         )
-    image_token_id = loaded.model.config.image_token_id
-    writer = PromptWriter(loaded.tokenizer, image_token_id)
-    asked, other = writer.write("1", [1]), writer.write("2", [1])
-    if asked.image_tokens != 1:
-        raise CheckpointError(
-            f"image_token_id {image_token_id} of {CONFIG} is not {IMAGE_TOKEN} of the tokenizer: they are of two models"
-        )
+    loaded.kind.check_tokens(loaded.model.config, loaded.tokenizer)
+    writer, shown = loaded.writer(), loaded.layout.view.tokens or 1
+    asked, other = writer.write("1", [shown]), writer.write("2", [shown])
+    if asked.image_tokens != shown:
+        raise CheckpointError(f"a prompt with a picture of {shown} tokens has {asked.image_tokens} of them")
     if asked.input_ids.tolist() == other.input_ids.tolist():
         raise CheckpointError("the chat template leaves the question out")

@@ -10,14 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
-from transformers import AutoModelForImageTextToText
 
 from deployments.model import footprint, quantizing
-from deployments.model.families.family import Family, KVShape
-from deployments.model.families.glm46v import Glm
+from deployments.model.families.family import Family, KVShape, Layout
+from deployments.model.families.registry import kind_of
 from deployments.model.footprint import Steps
 from deployments.model.loading import Loaded
-from deployments.model.pixels import PatchLayout
 from deployments.model.rows.cache import RowCache
 from deployments.model.rows.graphs import sizes
 from deployments.model.settings import CheckpointError, ModelSettings, Quantization, RowSettings
@@ -47,6 +45,7 @@ class Shape:
     vocabulary: int
     dequantized: int
     steps: Steps
+    """With what of the tower is dequantized at a time; of the text model that is ``dequantized``, where it counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,22 +124,23 @@ def share_of(device: torch.device, settings: ModelSettings) -> int:
 
 
 def shape_of(
-    config: Any, layout: PatchLayout, settings: RowSettings, dtype: torch.dtype, quantization: Quantization
+    config: Any, layout: Layout, settings: RowSettings, dtype: torch.dtype, quantization: Quantization
 ) -> Shape:
     """Of the model that ``config`` makes, told on the meta device: nothing is allocated."""
-    meta = torch.device("meta")
+    meta, kind = torch.device("meta"), kind_of(config.to_dict(), config.name_or_path)
     with meta:
-        model = AutoModelForImageTextToText.from_config(config, dtype=dtype).eval()
-    planned = quantizing.planned_bytes(model, quantization)
-    family, beside = footprint.held_beside(lambda: Glm(model, layout))
-    widths = family.widths
+        model = kind.blank(config, dtype).eval()
+    planned = quantizing.planned_bytes(model, kind, quantization)
+    family, beside = footprint.held_beside(lambda: kind.take_apart(model, layout))
+    widths, (text, vision) = family.widths, quantizing.dequantized_bytes(model, kind, quantization)
+    steps = footprint.steps(family, settings, dtype, meta)
     return Shape(
         weights=planned + beside,
         kv=family.kv_shape,
         hidden=widths.hidden * dtype.itemsize,
         vocabulary=widths.vocabulary,
-        dequantized=0 if quantization == "none" else widths.largest_weight * dtype.itemsize,
-        steps=footprint.steps(family, settings, dtype, meta),
+        dequantized=text,
+        steps=replace(steps, vision=steps.vision + vision),
     )
 
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
+from deployments.contract import ANY_SIZE, Pixels, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +28,14 @@ class PatchLayout:
     def cell(self) -> int:
         """Side in pixels of the square that one visual token sees."""
         return self.patch_size * self.merge_size
+
+    @property
+    def view(self) -> View:
+        return ANY_SIZE
+
+    def tokens(self, picture: Pixels) -> int:
+        """What a picture takes of its prompt; its sides are multiples of ``cell``."""
+        return token_count(picture.shape[0], picture.shape[1], self)
 
 
 def token_count(height: int, width: int, layout: PatchLayout) -> int:

@@ -9,12 +9,11 @@ import torch
 from deployments.checkpoints import CheckpointError
 from deployments.contract import Pixels
 from deployments.model.loading import Loaded, reading
-from deployments.model.pixels import token_count
-from deployments.model.prompt import Prompt, PromptWriter
-from deployments.model.reference import inputs_of
+from deployments.model.prompt import Prompt
 from deployments.model.soundness import is_constant, is_finite
 
-BLANK = np.full((112, 112, 3), 255, np.uint8)
+SIDE = 112
+"""Pixels of a probe's picture each way, where the model takes any."""
 QUESTION = "?"
 TOLERANCE = 0.05
 """Share of the logits' spread within which two ways to compute them agree: bfloat16 and NF4 round differently by it."""
@@ -41,14 +40,18 @@ class Probe:
 
 def probes(loaded: Loaded) -> Iterator[Probe]:
     """One with a picture, one without. Raises CheckpointError when the model cannot answer, or nothing but nonsense."""
-    writer = PromptWriter(loaded.tokenizer, loaded.model.config.image_token_id)
     checkpoint = str(loaded.model.name_or_path)
-    for pictures in ((BLANK,), ()):
-        with reading("config.json, weights and preprocessor_config.json", checkpoint):
-            tokens = [token_count(picture.shape[0], picture.shape[1], loaded.layout) for picture in pictures]
-            prompt = writer.write(QUESTION, tokens)
+    for pictures in ((blank(loaded),), ()):
+        with reading(f"config.json, weights and {loaded.kind.files['layout']}", checkpoint):
+            prompt = loaded.writer().write(QUESTION, [loaded.layout.tokens(picture) for picture in pictures])
             logits = _logits(loaded, prompt, pictures)
         yield Probe(prompt, pictures, logits)
+
+
+def blank(loaded: Loaded) -> Pixels:
+    """A white picture as the model wants to see one."""
+    side = loaded.layout.view.side or SIDE
+    return np.full((side, side, 3), 255, np.uint8)
 
 
 def check_answers(loaded: Loaded) -> None:
@@ -59,10 +62,9 @@ def check_answers(loaded: Loaded) -> None:
 
 @torch.inference_mode()
 def _logits(loaded: Loaded, prompt: Prompt, pictures: tuple[Pixels, ...]) -> torch.Tensor:
-    logits = loaded.model(**inputs_of(loaded, prompt, pictures)).logits[0].float()
-    if not is_finite(logits):
+    last: torch.Tensor = loaded.model(**loaded.inputs(prompt, pictures), logits_to_keep=1).logits[0, -1].float().cpu()
+    if not is_finite(last):
         raise CheckpointError("the model answers with NaN or infinity")
-    if is_constant(logits[-1]):
+    if is_constant(last):
         raise CheckpointError("the model finds all tokens alike")
-    last: torch.Tensor = logits[-1].cpu()
     return last

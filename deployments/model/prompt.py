@@ -1,4 +1,4 @@
-"""From a question to token ids, by the checkpoint's own chat template: system, earlier turns, picture, question.
+"""From a question to token ids: system, earlier turns, picture, question; here by a checkpoint's own chat template.
 
 The picture stands before the question in the user's turn: that order is what GLM was trained on, and it makes the
 picture a prefix that later questions can share.
@@ -7,7 +7,7 @@ picture a prefix that later questions can share.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from jinja2 import TemplateError
@@ -45,9 +45,34 @@ class Prompt:
         return int(self.mm_token_type_ids.sum())
 
 
+class Writer(Protocol):
+    """Writes prompts for one checkpoint."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase: ...
+
+    def write(
+        self, question: str, image_tokens: Sequence[int], places: Sequence[Place] = (), turns: Sequence[Turn] = ()
+    ) -> Prompt:
+        """The prompt for ``question`` after pictures of ``image_tokens`` visual tokens each (may be empty).
+
+        ``places`` says where in one large picture each of several belongs; without it they are not introduced.
+        ``turns`` is what was said before. Raises RequestError for what the model cannot be asked.
+        """
+        ...
+
+    def begins(self) -> Begins:
+        """How what is generated after its prompts begins."""
+        ...
+
+    def check(self, question: str) -> None:
+        """Raises QuestionEmpty where nothing to be seen is left of a question without its control tokens."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PromptWriter:
-    """Renders prompts for one checkpoint."""
+    """Renders prompts by a chat template."""
 
     tokenizer: PreTrainedTokenizerBase
     image_token_id: int
@@ -63,11 +88,7 @@ class PromptWriter:
     def write(
         self, question: str, image_tokens: Sequence[int], places: Sequence[Place] = (), turns: Sequence[Turn] = ()
     ) -> Prompt:
-        """The prompt for ``question`` after pictures of ``image_tokens`` visual tokens each (may be empty).
-
-        ``places`` says where in one large picture each of several belongs; without it they are not introduced.
-        ``turns`` is what was said before. Raises RequestError for turns that the template refuses.
-        """
+        """As ``Writer`` says. Raises RequestError for turns that the template refuses."""
         parts = self.render(question, len(image_tokens), places, turns).split(IMAGE_TOKEN)
         if len(parts) != len(image_tokens) + 1:
             raise CheckpointError(f"the chat template wrote {len(parts) - 1} pictures for {len(image_tokens)}")
@@ -96,29 +117,15 @@ class PromptWriter:
         return text
 
     def begins(self) -> Begins:
-        """How what is generated after its prompts begins."""
         if opens_reasoning(self.render("1", 0)):
             return Begins.OPEN
         return Begins.EITHER if self.enable_thinking else Begins.ANSWER
 
     def check(self, question: str) -> None:
-        """Raises QuestionEmpty where nothing to be seen is left of a question without its control tokens."""
-        if not is_visible(self.plain(question)):
-            raise QuestionEmpty("nothing is left of the question without its control tokens: ask in words")
+        check_words(self.plain(question))
 
     def plain(self, text: str) -> str:
-        """The text without what the tokenizer would read as a control token: a question cannot end its turn."""
-        control = tuple(str(token) for token in self.tokenizer.added_tokens_decoder.values())
-        if not any(token in text for token in control):
-            return text
-        longest = max(map(len, control))
-        kept: list[str] = []
-        for character in text:  # one left to right, for removing a token may put another together
-            kept.append(character)
-            end = "".join(kept[-longest:])
-            if end.endswith(control):
-                del kept[-len(next(token for token in control if end.endswith(token))) :]
-        return "".join(kept)
+        return plain(text, self.tokenizer)
 
     def _asked(self, question: str, pictures: int, places: Sequence[Place]) -> list[Content]:
         """The content of the last turn: the picture's parts, then the question."""
@@ -131,3 +138,24 @@ class PromptWriter:
 
 def _message(role: str, text: str) -> dict[str, Any]:
     return {"role": role, "content": [{"type": "text", "text": text}]}
+
+
+def check_words(plain_question: str) -> None:
+    """Raises QuestionEmpty where nothing of a question without its control tokens is to be seen."""
+    if not is_visible(plain_question):
+        raise QuestionEmpty("nothing is left of the question without its control tokens: ask in words")
+
+
+def plain(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The text without what the tokenizer would read as a control token: a question cannot end its turn."""
+    control = tuple(str(token) for token in tokenizer.added_tokens_decoder.values())
+    if not any(token in text for token in control):
+        return text
+    longest = max(map(len, control))
+    kept: list[str] = []
+    for character in text:  # one left to right, for removing a token may put another together
+        kept.append(character)
+        end = "".join(kept[-longest:])
+        if end.endswith(control):
+            del kept[-len(next(token for token in control if end.endswith(token))) :]
+    return "".join(kept)

@@ -1,45 +1,54 @@
 """NF4 by bitsandbytes: what is quantized and what is not, whether it can be, and what it saves."""
 
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
+from deployments.model.families.family import Kind
 from deployments.model.settings import CheckpointError, Quantization
-
-KEPT = ["model.visual", "lm_head"]
-"""Left in the compute type. These patterns match from the start of a module's full name: "visual" alone matches nothing
-in transformers 5 and silently quantizes the vision tower. A list replaces the default one, so it names the head."""
 
 INPUTS, OUTPUTS = 64, 32
 """What bitsandbytes' kernels on the CPU take: layers whose inputs and outputs are multiples of these."""
 
 
-def recipe(dtype: torch.dtype) -> BitsAndBytesConfig:
-    """NF4 with double quantization, computing in ``dtype``."""
+def kept(kind: Kind, quantization: Quantization) -> list[str]:
+    """What stays in the compute type: the head, and the vision tower unless it is asked for.
+
+    These patterns match from the start of a module's full name: "visual" alone matches nothing in transformers 5 and
+    silently quantizes the vision tower. A list replaces the default one, so it names the head.
+    """
+    return [kind.head] if quantization == "nf4+vision" else [kind.tower, kind.head]
+
+
+def recipe(dtype: torch.dtype, left: list[str]) -> BitsAndBytesConfig:
+    """NF4 with double quantization, computing in ``dtype``; the modules ``left`` are not quantized."""
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=KEPT,
+        llm_int8_skip_modules=left,
     )
 
 
-def stored(config: PreTrainedConfig) -> str | None:
+def stored(config: PreTrainedConfig, kind: Kind) -> str | None:
     """How a checkpoint's weights are stored quantized ("nf4", or whatever else it says); None if they are not."""
     found: dict[str, Any] | None = getattr(config, "quantization_config", None)
     if not found:
         return None
-    return str(found.get("bnb_4bit_quant_type") or found.get("quant_method"))
+    if found.get("bnb_4bit_quant_type") != "nf4":
+        return str(found.get("bnb_4bit_quant_type") or found.get("quant_method"))
+    return "nf4" if kind.tower in (found.get("llm_int8_skip_modules") or ()) else "nf4+vision"
 
 
-def check_stored(config: PreTrainedConfig, wanted: Quantization, checkpoint: str) -> None:
+def check_stored(config: PreTrainedConfig, kind: Kind, wanted: Quantization, checkpoint: str) -> None:
     """Raises CheckpointError when a checkpoint is stored in another quantization than the one wanted."""
-    found = stored(config)
+    found = stored(config, kind)
     if found is not None and found != wanted:
-        hint = "set args.model.quantization: nf4" if found == "nf4" else "take the unquantized checkpoint"
+        is_ours = found in get_args(Quantization)
+        hint = f"set args.model.quantization: {found}" if is_ours else "take the unquantized checkpoint"
         raise CheckpointError(f"checkpoint {checkpoint} is stored in {found}, and quantization is {wanted}: {hint}")
 
 
@@ -81,19 +90,28 @@ def weight_bytes(model: PreTrainedModel) -> dict[str, int]:
     return {"quantized": total[True] + scales, "kept": total[False]}
 
 
-def planned_bytes(model: PreTrainedModel, quantization: Quantization) -> int:
+def planned_bytes(model: PreTrainedModel, kind: Kind, quantization: Quantization) -> int:
     """Bytes that the weights of a model, on the meta device say, will take: those of the layers to quantize in NF4."""
     held = sum(int(tensor.nbytes) for tensor in (*model.parameters(), *model.buffers()))
-    if quantization == "none":
-        return held
-    weights = [
-        layer.weight for name, layer in model.named_modules() if _is_to_be(name) and isinstance(layer, nn.Linear)
-    ]
+    weights = planned(model, kind, quantization).values()
     return held + sum(_nf4_bytes(weight.numel()) - int(weight.nbytes) for weight in weights)
 
 
-def _is_to_be(name: str) -> bool:
-    return not any(name.startswith(kept) for kept in KEPT)
+def planned(model: PreTrainedModel, kind: Kind, quantization: Quantization) -> dict[str, torch.Tensor]:
+    """The matrices to quantize, by their layers' names."""
+    if quantization == "none":
+        return {}
+    left = tuple(kept(kind, quantization))
+    linear = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    return {name: layer.weight for name, layer in linear.items() if not name.startswith(left)}
+
+
+def dequantized_bytes(model: PreTrainedModel, kind: Kind, quantization: Quantization) -> tuple[int, int]:
+    """Of the largest matrix of the text model, and of the vision tower: whole where no fused kernel runs."""
+    sizes = {name: int(weight.nbytes) for name, weight in planned(model, kind, quantization).items()}
+    towers = {name for name in sizes if name.startswith(kind.tower)}
+    text, vision = (max((sizes[name] for name in names), default=0) for names in (sizes.keys() - towers, towers))
+    return text, vision
 
 
 def _nf4_bytes(values: int) -> int:

@@ -14,13 +14,12 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, GenerationMixin, StoppingCriteria, StoppingCriteriaList
 
-from deployments.contract import FinishReason, Level, Pixels, Usage
+from deployments.contract import Level, Usage
 from deployments.errors import DeadlineExceeded
-from deployments.model.engine import CLOSING_S, Answering, Clock, Decoding, EngineRequest, Generation
+from deployments.model.engine import CLOSING_S, Answering, Clock, Decoding, EngineRequest, Generation, ended
 from deployments.model.health import Health, ending
 from deployments.model.loading import Loaded
-from deployments.model.pixels import patchify
-from deployments.model.prompt import Prompt
+from deployments.model.repetition import WINDOW, is_due, repeats
 
 logger = logging.getLogger("ray.serve")
 
@@ -34,6 +33,18 @@ class _Stop(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         stop = self._future.abandoned.is_set() or self._clock() >= self._deadline
         return torch.full((input_ids.shape[0],), stop, dtype=torch.bool, device=input_ids.device)
+
+
+class _Repetition(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped here
+    """Ends a hypothesis that says the same again and again, after a prompt of so many tokens."""
+
+    def __init__(self, prompt_tokens: int) -> None:
+        self._prompt_tokens = prompt_tokens
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        said = input_ids[:, self._prompt_tokens :]
+        found = [repeats(ids[-WINDOW:]) for ids in said.tolist()] if is_due(said.shape[1]) else [False] * len(said)
+        return torch.tensor(found, device=input_ids.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +146,11 @@ class ReferenceEngine:
         began = time.perf_counter()
         loaded, decoding, prompt = self._loaded, request.decoding, request.prompt
         output = loaded.model.generate(
-            **inputs_of(loaded, prompt, request.pictures),
+            **loaded.inputs(prompt, request.pictures),
             generation_config=searching(decoding, loaded.eos_token_ids),
-            stopping_criteria=StoppingCriteriaList([_Stop(future, request.deadline, self._clock)]),
+            stopping_criteria=StoppingCriteriaList(
+                [_Stop(future, request.deadline, self._clock), _Repetition(prompt.tokens)]
+            ),
         )
         if future.abandoned.is_set():
             raise CancelledError
@@ -145,7 +158,7 @@ class ReferenceEngine:
             raise DeadlineExceeded(
                 "the answer took longer than the request's deadline: ask again, or allow it more time"
             )
-        token_ids, finish_reason = _until_end(output[0, prompt.tokens :].tolist(), loaded.eos_token_ids)
+        token_ids, finish_reason = ended(output[0, prompt.tokens :].tolist(), loaded.eos_token_ids)
         return Generation(
             token_ids=token_ids,
             text=loaded.tokenizer.decode(token_ids, skip_special_tokens=True),
@@ -164,18 +177,6 @@ def _work(jobs: _Jobs) -> None:
         del job
 
 
-def inputs_of(loaded: Loaded, prompt: Prompt, pictures: tuple[Pixels, ...]) -> dict[str, torch.Tensor]:
-    """What the model of transformers takes, on its device."""
-    inputs = {
-        "input_ids": prompt.input_ids.to(loaded.device),
-        "attention_mask": torch.ones_like(prompt.input_ids, device=loaded.device),
-    }
-    if pictures:
-        inputs["mm_token_type_ids"] = prompt.mm_token_type_ids.to(loaded.device)
-        inputs["pixel_values"], inputs["image_grid_thw"] = patchify(pictures, loaded.layout, loaded.device)
-    return inputs
-
-
 def searching(decoding: Decoding, eos_token_ids: tuple[int, ...]) -> GenerationConfig:
     """The whole of what ``generate`` is to do: what a model's own config sets besides is nobody's wish here."""
     beams = {"length_penalty": decoding.length_penalty, "early_stopping": decoding.early_stopping}
@@ -187,11 +188,3 @@ def searching(decoding: Decoding, eos_token_ids: tuple[int, ...]) -> GenerationC
         pad_token_id=eos_token_ids[0],
         **(beams if decoding.beam_width > 1 else {}),
     )
-
-
-def _until_end(token_ids: list[int], eos_token_ids: tuple[int, ...]) -> tuple[tuple[int, ...], FinishReason]:
-    """The ids before the first end token, and whether there was one."""
-    for position, token_id in enumerate(token_ids):
-        if token_id in eos_token_ids:
-            return tuple(token_ids[:position]), "stop"
-    return tuple(token_ids), "length"

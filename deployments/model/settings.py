@@ -10,7 +10,8 @@ from deployments.model.ladder import LadderKnobs, Rules
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "bfloat16", "float32"]
-Quantization = Literal["none", "nf4"]
+Quantization = Literal["none", "nf4", "nf4+vision"]
+"""nf4 leaves the vision tower as it is, nf4+vision does not; neither touches embedding and head."""
 
 
 class RowSettings(BaseModel):

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from deployments.checkpoints import AGAIN, CheckpointError, read_weights, some
 from deployments.model import quantizing
+from deployments.model.families.family import Kind
 
 COMPUTED = ("inv_freq", "position_ids")
 """Buffers that old checkpoints hold, and that follow from the config."""
@@ -16,14 +17,14 @@ PACKED = 3
 """More weights than values stored: NF4 packs two into a byte."""
 
 
-def check_size(config: PreTrainedConfig, checkpoint: str, folder: Path) -> None:
+def check_size(kind: Kind, config: PreTrainedConfig, checkpoint: str, folder: Path) -> None:
     """Raises CheckpointError when ``config`` makes a model much larger than the weights in ``folder``.
 
     transformers would fill the rest with random values, tens of gigabytes where a part of the config is missing: the
     kernel would end the process first.
     """
     with torch.device("meta"):
-        expected = int(AutoModelForImageTextToText.from_config(config).num_parameters())
+        expected = int(kind.blank(config, None).num_parameters())
     held = sum(prod(tensor.shape) for tensor in read_weights(folder).values())
     if held and expected > PACKED * held:
         raise CheckpointError(

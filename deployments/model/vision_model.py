@@ -19,17 +19,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from deployments.contract import Level, ModelInfo, Pixels, Place, Turn
+from deployments.contract import ANY_SIZE, Level, ModelInfo, Pixels, Place, Turn, View
 from deployments.model import memory
 from deployments.model.answer_text import clean
 from deployments.model.capacity import Capacity, capacity
 from deployments.model.engine import Clock, Decoding, Engine, EngineRequest, Generation
-from deployments.model.families.glm46v import Glm
 from deployments.model.gate import ANYBODY, Let
 from deployments.model.loading import Loaded, banner, gpu_memory_mb, load, resolve_device
-from deployments.model.pixels import token_count
-from deployments.model.probe import BLANK, QUESTION, probes
-from deployments.model.prompt import PromptWriter
+from deployments.model.probe import QUESTION, blank, probes
+from deployments.model.prompt import Writer
 from deployments.model.reference import ReferenceEngine
 from deployments.model.rows.engine import RowEngine
 from deployments.model.settings import ModelKnobs, ModelSettings
@@ -41,7 +39,7 @@ from deployments.preprocess.settings import PreprocessKnobs
 def row_engine(loaded: Loaded, settings: ModelSettings, clock: Clock) -> RowEngine:
     """Raises Misfit when its rows do not fit beside the weights."""
     memory.check_fit(loaded, settings)
-    family = Glm(loaded.model, loaded.layout)
+    family = loaded.take_apart()
     engine = RowEngine(loaded, settings.rows, clock, family, settings.threads or None)
     memory.check_measured(loaded, family, engine.batch.cache, settings)
     return engine
@@ -52,7 +50,7 @@ ENGINES: dict[str, Callable[[Loaded, ModelSettings, Clock], Engine]] = {
     "rows": lambda loaded, settings, clock: row_engine(loaded, settings, clock),
 }
 
-VERSION = 2
+VERSION = 3
 """Of how a question becomes an answer in this package: with a change here, answers of before no longer count."""
 
 ImageLike = str | Path | bytes | Image.Image | Pixels
@@ -105,7 +103,7 @@ class VisionModel:
         for what cannot be asked.
         """
         knobs = knobs or self.knobs  # one read: another thread may swap them
-        counts = [token_count(picture.shape[0], picture.shape[1], self.loaded.layout) for picture in pictures]
+        counts = [self.loaded.layout.tokens(picture) for picture in pictures]
         writer = self._writer(knobs)
         writer.check(text)
         prompt = writer.write(text, counts, places, turns)
@@ -131,7 +129,7 @@ class VisionModel:
         preprocess: PreprocessKnobs | None = None,
     ) -> Generation:
         """Ask one question about one picture and wait; the answer is cleaned of template leftovers."""
-        tiles, knobs = prepared(image, preprocess or PreprocessKnobs()), self.knobs
+        tiles, knobs = prepared(image, preprocess or PreprocessKnobs(), self.loaded.layout.view), self.knobs
         asked = self.submit(tiles.pixels, text, max_new_tokens, beam_width, places=tiles.places, knobs=knobs)
         generation = asked.result()
         return replace(generation, text=self.answer(generation, knobs))
@@ -144,7 +142,7 @@ class VisionModel:
         for asked in probes(self.loaded):
             request = EngineRequest(asked.prompt, asked.pictures, Decoding(max_new_tokens=2))
             asked.check(self.engine.submit(request).result().token_ids, self.loaded.eos_token_ids)
-        self.submit((BLANK,), QUESTION, max_new_tokens=2).result()
+        self.submit((blank(self.loaded),), QUESTION, max_new_tokens=2).result()
 
     def info(self) -> ModelInfo:
         room = self._capacity(self.knobs)
@@ -160,6 +158,7 @@ class VisionModel:
             prompt_tokens=room.prompt_tokens,
             tokens_per_char=room.tokens_per_char,
             part_tokens=room.part_tokens,
+            view=self.loaded.layout.view,
         )
 
     def _capacity(self, knobs: ModelKnobs) -> Capacity:
@@ -167,7 +166,7 @@ class VisionModel:
             length = self.settings.rows.length
             if self.settings.engine == "reference":
                 length = self.loaded.model.config.get_text_config().max_position_embeddings
-            self._room = knobs, capacity(self._writer(knobs), length)
+            self._room = knobs, capacity(self._writer(knobs), length, self.loaded.layout.view)
         return self._room[1]
 
     def serving(self, knobs: ModelKnobs) -> str:
@@ -188,9 +187,8 @@ class VisionModel:
     def close(self) -> None:
         self.engine.close()
 
-    def _writer(self, knobs: ModelKnobs) -> PromptWriter:
-        image_token_id = self.loaded.model.config.image_token_id
-        return PromptWriter(self.loaded.tokenizer, image_token_id, knobs.system_prompt, knobs.enable_thinking)
+    def _writer(self, knobs: ModelKnobs) -> Writer:
+        return self.loaded.writer(knobs.system_prompt, knobs.enable_thinking)
 
 
 def _decoding(knobs: ModelKnobs, max_new_tokens: int | None, beam_width: int | None) -> Decoding:
@@ -200,7 +198,7 @@ def _decoding(knobs: ModelKnobs, max_new_tokens: int | None, beam_width: int | N
     return Decoding(tokens, width, knobs.length_penalty, knobs.early_stopping)
 
 
-def prepared(image: ImageLike, knobs: PreprocessKnobs) -> Tiles:
+def prepared(image: ImageLike, knobs: PreprocessKnobs, view: View = ANY_SIZE) -> Tiles:
     """Tiles of whatever names, holds or is a picture, through the same code as the service's preprocessor."""
     if isinstance(image, str | Path):
         image = Path(image).read_bytes()
@@ -210,4 +208,4 @@ def prepared(image: ImageLike, knobs: PreprocessKnobs) -> Tiles:
         buffer = BytesIO()
         image.save(buffer, "PNG")
         image = buffer.getvalue()
-    return prepare(image, knobs)
+    return prepare(image, knobs, view=view)

@@ -6,7 +6,7 @@ import time
 from hashlib import sha256
 from typing import Any
 
-from deployments.contract import Level, Prepared, PreprocessInfo
+from deployments.contract import ANY_SIZE, Level, Prepared, PreprocessInfo, View
 from deployments.errors import TuwenError
 from deployments.knobs import LiveKnobs
 from deployments.malloc import give_back_freed_memory
@@ -41,16 +41,23 @@ class Preprocessor:
         await asyncio.to_thread(self._sandbox.check)
 
     async def prepare(
-        self, data: bytes, level: Level = Level.FULL, deadline: float = math.inf, most_tokens: int | None = None
+        self,
+        data: bytes,
+        level: Level = Level.FULL,
+        deadline: float = math.inf,
+        most_tokens: int | None = None,
+        view: View = ANY_SIZE,
     ) -> Prepared | TuwenError:
-        """The picture's tiles, and what is known of it; a picture's fault comes back as a value.
+        """The picture's tiles as the model wants to ``view`` them, and what is known of it.
+
+        A picture's fault comes back as a value.
 
         There are fewer tiles below ``full``, and rather than more than ``most_tokens`` visual tokens. At ``deadline``
         (seconds since the epoch) the fault is DeadlineExceeded.
         """
         began, knobs = time.perf_counter(), self._knobs.present
         try:
-            tiles = await self._sandbox.prepared(data, knobs, level, deadline, most_tokens)
+            tiles = await self._sandbox.prepared(data, knobs, level, deadline, most_tokens, view)
             return await asyncio.to_thread(self._reviewed, data, tiles, knobs, began)
         except TuwenError as error:
             return error

@@ -5,7 +5,7 @@ from hashlib import sha256
 
 from PIL import Image
 
-from deployments.contract import Box, Level, Pixels, Place
+from deployments.contract import ANY_SIZE, Box, Level, Pixels, Place, View
 from deployments.preprocess.decode import Decoded, decode
 from deployments.preprocess.detail import spare_factor
 from deployments.preprocess.settings import Format, PreprocessKnobs
@@ -42,12 +42,22 @@ class Tiles:
         return tuple((tile.shape[0], tile.shape[1]) for tile in self.pixels)
 
 
-def prepare(data: bytes, knobs: PreprocessKnobs, level: Level = Level.FULL, most_tokens: int | None = None) -> Tiles:
-    """Decode, check, turn upright, cut and resize, into no more than ``most_tokens`` if tiles can be left out.
+def prepare(
+    data: bytes,
+    knobs: PreprocessKnobs,
+    level: Level = Level.FULL,
+    most_tokens: int | None = None,
+    view: View = ANY_SIZE,
+) -> Tiles:
+    """Decode, check, turn upright, cut and resize as the model wants to ``view`` it.
+
+    Into no more than ``most_tokens`` if tiles can be left out.
 
     Raises what ``decode`` raises.
     """
-    budget = knobs.budget  # of level `full`, for what must not hang on the request: how finely the file is decoded
+    budget = knobs.budget.viewed(
+        view
+    )  # of level `full`, for what must not hang on the request: how finely the file is decoded
 
     def scale_of(width: int, height: int) -> float:
         return max(part.scale for part in plan(width, height, budget))

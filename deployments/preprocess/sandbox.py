@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
 
-from deployments.contract import Level
+from deployments.contract import ANY_SIZE, Level, View
 from deployments.errors import DeadlineExceeded, ImageTooCostly, Overloaded, TuwenError, Unavailable
 from deployments.preprocess.confine import MEASURES
 from deployments.preprocess.picture import Tiles
@@ -46,11 +46,12 @@ class Task:
     level: Level
     deadline: float
     most_tokens: int | None = None
+    view: View = ANY_SIZE
 
     @property
     def job(self) -> Job:
         knobs = self.knobs.model_dump(mode="json")
-        return Job(len(self.data), self.knobs.decode_memory_mb, self.level, knobs, self.most_tokens)
+        return Job(len(self.data), self.knobs.decode_memory_mb, self.level, knobs, self.most_tokens, self.view)
 
 
 class Sandbox:
@@ -88,13 +89,14 @@ class Sandbox:
         level: Level = Level.FULL,
         deadline: float = math.inf,
         most_tokens: int | None = None,
+        view: View = ANY_SIZE,
     ) -> Tiles:
         """The same on an event loop, which it never blocks.
 
         Who is cancelled or too late leaves the queue at once, and a decoding process shortly after. Raises Overloaded
         for what would have more than ``waiting_mb`` of files wait.
         """
-        task = Task(data, knobs, level, deadline, most_tokens)
+        task = Task(data, knobs, level, deadline, most_tokens, view)
         with self._counted(len(data), knobs.waiting_mb * 1024 * 1024):
             abandonment = Abandonment()
             try:

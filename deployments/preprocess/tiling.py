@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from deployments.contract import CELL, OVERVIEW, Box, Level, Pixels, Place
+from deployments.contract import CELL, OVERVIEW, Box, Level, Pixels, Place, View
 from deployments.preprocess.resize import resized, target_size
 
 
@@ -19,7 +19,8 @@ class TileBudget:
 
     ``longest_edge`` bounds the overview, ``tile_edge`` each tile. Tiles are cut only above ``tiles_above_edge`` and are
     ``max_tiles`` at most (under 2: never). Neighbours share ``overlap`` of a tile's side, so that no line of text is
-    lost between them. A picture gets fewer tiles where they would take more than ``max_tokens`` visual tokens.
+    lost between them. A picture gets fewer tiles where they would take more than ``max_tokens`` visual tokens. With
+    ``side`` all parts are shown at as many pixels each way, whatever their shape.
     """
 
     longest_edge: int
@@ -29,10 +30,21 @@ class TileBudget:
     min_pixels: int
     max_tokens: int = 1 << 30
     overlap: float = 0.12
+    side: int | None = None
 
     def at(self, level: Level) -> "TileBudget":
         """The budget under load: half of the tiles below ``full``, none while holding."""
         return replace(self, max_tiles={Level.FULL: self.max_tiles, Level.FAST: self.max_tiles // 2}.get(level, 0))
+
+    def viewed(self, view: View) -> "TileBudget":
+        """The budget of a model with such a view."""
+        return replace(self, side=view.side, max_tiles=self.max_tiles if view.tiles else 0)
+
+    def size_of(self, width: int, height: int, longest_edge: int) -> tuple[int, int]:
+        """The (width, height) that a part of such a size is shown at."""
+        if self.side is not None:
+            return self.side, self.side
+        return target_size(width, height, longest_edge, self.min_pixels)
 
     def within(self, most_tokens: int | None) -> "TileBudget":
         """The budget of a picture that may not take more than so many tokens of its prompt; None: as it is."""
@@ -65,7 +77,7 @@ def plan(width: int, height: int, budget: TileBudget) -> tuple[Part, ...]:
     What it costs in tokens is known from this, before any pixel is decoded.
     """
     whole = (0, 0, width, height)
-    overview = Part(OVERVIEW, whole, target_size(width, height, budget.longest_edge, budget.min_pixels))
+    overview = Part(OVERVIEW, whole, budget.size_of(width, height, budget.longest_edge))
     if max(width, height) <= budget.tiles_above_edge or budget.max_tiles < 2:
         return (overview,)
     rows, columns = _grid(width, height, budget)
@@ -82,7 +94,7 @@ def plan(width: int, height: int, budget: TileBudget) -> tuple[Part, ...]:
 
 def _tile(place: Place, box: Box, budget: TileBudget) -> Part:
     left, top, right, bottom = box
-    return Part(place, box, target_size(right - left, bottom - top, budget.tile_edge, budget.min_pixels))
+    return Part(place, box, budget.size_of(right - left, bottom - top, budget.tile_edge))
 
 
 def cut(image: Image.Image, parts: Sequence[Part], factor: float = 1.0) -> tuple[Pixels, ...]:

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from deployments import errors
-from deployments.contract import Level
+from deployments.contract import ANY_SIZE, Level, View
 from deployments.preprocess.confine import confine
 from deployments.preprocess.picture import Tiles, prepare
 from deployments.preprocess.settings import FORMATS, PreprocessKnobs
@@ -35,6 +35,7 @@ class Job:
     level: Level
     knobs: dict[str, Any]
     most_tokens: int | None = None
+    view: View = ANY_SIZE
 
     def to_line(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"
@@ -68,7 +69,7 @@ def _outcome(job: dict[str, Any], base_bytes: int, source: int, target: int) -> 
         _limit_memory(base_bytes + job["memory_mb"] * 1024 * 1024)
         data = os.pread(source, job["length"], 0)
         knobs = PreprocessKnobs.model_validate(job["knobs"])
-        tiles = prepare(data, knobs, Level(job["level"]), job["most_tokens"])
+        tiles = prepare(data, knobs, Level(job["level"]), job["most_tokens"], View(**job["view"]))
         _write(tiles, target)
         return _described(tiles)
     except errors.TuwenError as error:

@@ -18,7 +18,7 @@ from serve_app.check.levels import EMPTY, OURS, RUNTIME_ENV, Level, inner_levels
 from serve_app.check.names import environment_rules, http_rules, ticket_rules
 from serve_app.check.problems import Problem, hint, near
 from serve_app.check.yaml_lines import join
-from serve_app.settings import KNOBS
+from serve_app.settings import KNOBS, knobs_of
 
 CPU_DEPLOYMENTS = ("Ingress", "Preprocessor")
 GPU_MASK = ("ray_actor_options", "runtime_env", "env_vars", "CUDA_VISIBLE_DEVICES")
@@ -89,7 +89,7 @@ def _target_rule(level: Level, scaling: Level) -> Iterator[Problem]:
 
 def _name_rule(level: Level) -> Iterator[Problem]:
     name = level.node.value.get("name")
-    if isinstance(name, str) and name not in KNOBS:
+    if isinstance(name, str) and knobs_of(name) is None:
         yield problem_at(level, "name", f"no deployment is named '{name}'{hint(name, list(KNOBS))}")
 
 

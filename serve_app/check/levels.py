@@ -18,7 +18,7 @@ from ray.serve.schema import DeploymentSchema, ServeApplicationSchema
 
 from serve_app.check.problems import Problem, near
 from serve_app.check.yaml_lines import Yaml, join
-from serve_app.settings import KNOBS, AppSettings
+from serve_app.settings import AppSettings, knobs_of
 
 OURS = "serve_app.graph:build"
 OUR_PACKAGES = ("serve_app", "deployments")
@@ -76,7 +76,7 @@ def _annotation(level: Level, key: str) -> Any:
     if (level.model, key, level.ours) == (ServeApplicationSchema, "args", True):
         return AppSettings
     if (level.model, key, level.ours) == (DeploymentSchema, "user_config", True):
-        knobs = KNOBS.get(str(level.node.value.get("name")))
+        knobs = knobs_of(str(level.node.value.get("name")))
         return knobs | None if knobs else Any
     return fields_of(level)[key].annotation
 

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from deployments.ingress.http.page import INDEX
 from deployments.preprocess.safety.blocklist import Blocklist
 from deployments.preprocess.safety.cards import CONFIG, WEIGHTS, CardConfig
-from serve_app.check.problems import Problem
+from serve_app.check.problems import Problem, hint
 from serve_app.check.view import App, contradiction
 from serve_app.check.world import World
-from serve_app.settings import ROOT
+from serve_app.settings import MORE, ROOT
 
 HUB_NAME = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 LACKING = "a replica that lacks it cannot start"
@@ -50,6 +50,20 @@ def checkpoint_rules(app: App) -> Iterator[Problem]:
         yield from contradiction([(app.args, "model.revision")], message)
 
 
+def more_models_rules(app: App) -> Iterator[Problem]:
+    """The checkpoints of models beside the first, and deployments that none of them has."""
+    models = app.args["more_models"]
+    for place, model in enumerate(models):
+        if trouble := _trouble(model["checkpoint"], _served, app.world, hub=True):
+            yield app.args.problem("more_models", *trouble, item=place)
+    names = [f"{MORE}{model['name']}" for model in models]
+    for place, entry in enumerate(app.application.given("deployments") or ()):
+        name = str(entry.get("name")) if isinstance(entry, dict) else ""
+        if name.startswith(MORE) and name not in names:
+            text = f"no model of args.more_models has the deployment '{name}'{hint(name, names)}"
+            yield app.application.problem("deployments", text, item=place)
+
+
 def safety_rules(app: App) -> Iterator[Problem]:
     yield from _looked_at(app, "preprocess.safety.blocklist", _blocklist)
     yield from _looked_at(app, "preprocess.safety.cards", _cards)
@@ -75,23 +89,23 @@ def certificate_rules(app: App) -> Iterator[Problem]:
 
 
 def _looked_at(app: App, keys: str, look: Look, hub: bool = False, lacking: str = LACKING) -> Iterator[Problem]:
-    """The problem with what a setting names. What lies outside the packages may be on other machines alone."""
+    """The problem with what a setting names."""
     path = app.args[keys]
-    if path is None:
-        return
+    if path is not None and (trouble := _trouble(path, look, app.world, hub, lacking)):
+        yield app.args.problem(keys, *trouble)
+
+
+def _trouble(path: str, look: Look, world: World, hub: bool, lacking: str = LACKING) -> tuple[str, bool] | None:
+    """What is wrong with what a text names, and whether that may be otherwise on other machines."""
     if not _is_path(path):
-        fault = _unplaced(path, hub, app.world)
-        if fault:
-            yield app.args.problem(keys, fault)
-        return
-    if not app.world.exists(located(path)):
+        unplaced = _unplaced(path, hub, world)
+        return (unplaced, False) if unplaced else None
+    if not world.exists(located(path)):
         own = path.startswith("./")
         where = f"{located(path)} does not exist" if own else f"{path} does not exist here"
-        yield app.args.problem(keys, f"{where}: {lacking}", warning=not own)
-        return
-    fault = _fault(look, located(path), app.world)
-    if fault:
-        yield app.args.problem(keys, f"{path}: {fault}")
+        return f"{where}: {lacking}", not own
+    fault = _fault(look, located(path), world)
+    return (f"{path}: {fault}", False) if fault else None
 
 
 def _is_path(path: str) -> bool:
@@ -162,4 +176,4 @@ def _samples(folder: Path, world: World) -> str | None:
     return None if listed else f"has a {INDEX} that is no JSON list"
 
 
-RULES = (checkpoint_rules, safety_rules, samples_rules, certificate_rules)
+RULES = (checkpoint_rules, more_models_rules, safety_rules, samples_rules, certificate_rules)

@@ -1,8 +1,11 @@
 """What must fit into the rows of the engine: pictures, questions, answers, beams."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from deployments.contract import CELL
+from deployments.checkpoints import CheckpointError
+from deployments.contract import ANY_SIZE, CELL, View
+from deployments.model.families.registry import entry_of
 from deployments.preprocess import tiling
 from deployments.preprocess.settings import PreprocessKnobs
 from deployments.preprocess.tiling import TileBudget
@@ -20,7 +23,22 @@ PICTURE_KEYS = ("longest_edge", "tile_edge", "max_tiles", "tiles_above_edge", "m
 
 def budget(app: App) -> TileBudget:
     """What of a picture the model may see. Raises Unsound if one of its knobs is at fault."""
+    return asked_for(app).viewed(view(app))
+
+
+def asked_for(app: App) -> TileBudget:
+    """The same by the knobs alone, whatever the model takes."""
     return PreprocessKnobs.model_validate({key: app.preprocessor[f"user_config.{key}"] for key in PICTURE_KEYS}).budget
+
+
+def view(app: App) -> View:
+    """What the checkpoint's model wants to see of a picture, where its config is here to tell."""
+    checkpoint = app.args["model.checkpoint"]
+    try:
+        config = config_of(checkpoint, app.world)
+        return entry_of(config, checkpoint).view(config)
+    except CheckpointError:  # none here, or one that is told elsewhere
+        return ANY_SIZE
 
 
 def costliest(seen: TileBudget) -> tuple[tuple[int, int], Sequence[tiling.Part]]:
@@ -64,13 +82,18 @@ def row_rules(app: App) -> Iterator[Problem]:
 def position_rules(app: App) -> Iterator[Problem]:
     """The length of a row against the positions that the checkpoint knows."""
     length, checkpoint = app.args["model.rows.length"], app.args["model.checkpoint"]
-    config = config_of(checkpoint, app.world)
-    text = config.get("text_config")
-    known = (text if isinstance(text, dict) else config).get("max_position_embeddings")
-    if app.args["model.engine"] == "rows" and isinstance(known, int) and length > known:
+    known = _positions(config_of(checkpoint, app.world))
+    if app.args["model.engine"] == "rows" and known is not None and length > known:
         message = f"{checkpoint} knows {known} positions: what is said beyond them is nonsense"
         places = [(app.args, "model.rows.length"), (app.args, "model.checkpoint")]
         yield from contradiction(places, message)
+
+
+def _positions(config: dict[str, Any]) -> int | None:
+    try:
+        return entry_of(config, "").positions(config)
+    except CheckpointError:
+        return None
 
 
 def answer_rules(app: App) -> Iterator[Problem]:
@@ -101,7 +124,12 @@ def beam_rules(app: App) -> Iterator[Problem]:
 
 def tile_rules(app: App) -> Iterator[Problem]:
     """Knobs of tiles that undo one another."""
-    seen = budget(app)
+    seen = asked_for(app)
+    if not view(app).tiles:
+        if seen.max_tiles >= 2:
+            text = "this model sees one picture a conversation, the whole one: it is shown no tiles (0 says so)"
+            yield from contradiction([(app.preprocessor, "user_config.max_tiles")], text)
+        return
     overview = seen.longest_edge // CELL
     keys = [(app.preprocessor, f"user_config.{key}") for key in ("max_image_tokens", "longest_edge")]
     if overview**2 > seen.max_tokens:

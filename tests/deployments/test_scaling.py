@@ -100,3 +100,13 @@ def test_it_can_be_shipped_by_value():
     names = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
+
+
+def test_each_of_several_models_is_scaled_by_what_is_asked_of_it_and_the_preprocessor_by_all():
+    paces = {ANSWERS: {"a": 10.0}}
+    contexts = {
+        "m": context("Model", 1, 0.0, {OFFERED: {"a": 16.0}} | paces),
+        "n": context("Model-other", 1, 0.0, {OFFERED: {"a": 24.0}} | paces),
+        "p": context("Preprocessor"),
+    }
+    assert Scaling(**ARGUMENTS)(contexts)[0] == {"m": 4, "n": 6, "p": 5}

@@ -154,6 +154,15 @@ def test_ask_prints_the_answer_and_how_it_came_about(server, picture, capsys, mo
     assert b'name="max_new_tokens"\r\n\r\n9' in body
 
 
+def test_ask_names_a_model_only_if_it_is_told_one(server, picture, capsys):
+    server.reply("/v1/ask", ANSWER)
+    assert main(["ask", picture, "?", "--url", server.url]) == 0
+    assert main(["ask", picture, "?", "--url", server.url, "--model", "glm-4v-9b"]) == 0
+    first, second = (body for _, _, body in server.received)
+    assert b'name="model"' not in first
+    assert b'name="model"\r\n\r\nglm-4v-9b' in second
+
+
 def test_ask_can_print_the_whole_answer_as_json(server, picture, capsys):
     server.reply("/v1/ask", ANSWER)
     assert main(["ask", picture, "多少钱？", "--url", server.url, "--json"]) == 0

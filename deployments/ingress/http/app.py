@@ -16,11 +16,17 @@ from deployments.ingress.http.border.unread import UnreadBodies
 from deployments.ingress.http.openai import routes as openai
 from deployments.ingress.http.openapi import DescribedApp
 from deployments.ingress.http.routes import public_routes
+from deployments.ingress.models import Models
 from deployments.ingress.pipeline import Pipeline
 
 
-def create_app(pipeline: Pipeline, samples_folder: Path | None = None, others: tuple[APIRouter, ...] = ()) -> ASGIApp:
-    """The ASGI application over a pipeline, with the ``others`` of chat platforms.
+def create_app(
+    pipeline: Pipeline,
+    samples_folder: Path | None = None,
+    others: tuple[APIRouter, ...] = (),
+    beside: tuple[Pipeline, ...] = (),
+) -> ASGIApp:
+    """The ASGI application over a pipeline, those ``beside`` it, and the ``others`` of chat platforms.
 
     Plain Starlette: it runs under Serve, uvicorn and a test client alike."""
     app = DescribedApp(
@@ -32,7 +38,7 @@ def create_app(pipeline: Pipeline, samples_folder: Path | None = None, others: t
         redoc_url=None,
         redirect_slashes=False,  # a redirect has no error shape, and most programs do not follow it with a body
     )
-    app.state.pipeline = pipeline
+    app.state.pipeline, app.state.models = pipeline, Models(pipeline, *beside)
     app.state.samples_folder = samples_folder
     app.state.samples = page.read_index(samples_folder)
     app.state.bursts, app.state.watchers = Bursts(pipeline.ask, time.time), live.Watchers()

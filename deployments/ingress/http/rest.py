@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
 
+from deployments.contract import ModelInfo
 from deployments.errors import ImageMissing, NotFound, RequestError, TuwenError
 from deployments.ingress.asking import Ask, OnOverload, Reply
 from deployments.ingress.http.complaints import told
@@ -19,6 +20,7 @@ from deployments.ingress.http.forms import read_form
 from deployments.ingress.http.methods import answer_head
 from deployments.ingress.http.openapi import ASKING, EVENTS, KEYED, PUBLIC, VISIBLE, Responses, failures, form
 from deployments.ingress.http.routes import AskRoute, KeyedRoute, PublicRoute
+from deployments.ingress.models import Models
 from deployments.ingress.pipeline import Pipeline
 from deployments.ingress.uploads import Upload
 from deployments.texts import quoted
@@ -52,6 +54,7 @@ class AskForm(BaseModel):
         "", max_length=64, description="who asks, where many share one key: none is served at the others' cost"
     )
     priority: Literal["chat", "batch"] = Field("chat", description="batch: nobody waits for it, others come first")
+    model: str | None = Field(None, description="which of the served models, by its name; the first if it is left out")
 
 
 class ChatForm(BaseModel):
@@ -102,7 +105,7 @@ def picture(image: Upload | None, image_url: str | None = None) -> Upload | str:
 @asking.post(
     "/v1/ask",
     response_model=Reply,
-    responses=REPLY | failures(*KEYED, *ASKING),
+    responses=REPLY | failures(*KEYED, *ASKING, NotFound),
     openapi_extra=form(AskForm, "question"),
 )
 async def ask(request: Request) -> Response:
@@ -123,10 +126,10 @@ async def ask(request: Request) -> Response:
         user=fields.user,
         batch=fields.priority == "batch",
     )
+    pipeline = _chosen(request, fields.model or None, image)  # a form sends a field that was left empty
     if fields.stream:
-        pipeline: Pipeline = request.app.state.pipeline
         return await event_stream(pipeline.stream(wanted), wanted.request_id, _events)
-    return await _answered(request, wanted)
+    return JSONResponse(answer_body(await pipeline.ask(wanted)))
 
 
 @asking.post("/chat", response_model=Reply, responses=failures(*KEYED, *ASKING), openapi_extra=form(ChatForm, "text"))
@@ -134,9 +137,9 @@ async def chat(request: Request) -> Response:
     """The customer-service form of ``/v1/ask``."""
     fields, image = await asked(request, ChatForm)
     state = request.state
-    return await _answered(
-        request, Ask(state.request_id, state.arrived, picture(image), fields.text, tenant=state.tenant)
-    )
+    wanted = Ask(state.request_id, state.arrived, picture(image), fields.text, tenant=state.tenant)
+    pipeline: Pipeline = request.app.state.pipeline
+    return JSONResponse(answer_body(await pipeline.ask(wanted)))
 
 
 @keyed.get("/v1/requests/{request_id}", responses=failures(*KEYED, NotFound))
@@ -157,34 +160,43 @@ async def healthz(request: Request) -> Response:
     pipeline: Pipeline = request.app.state.pipeline
     try:
         info, taken = await pipeline.watch.info(), await pipeline.preprocessor_watch.info()
+        others = [await other.watch.info() for other in request.app.state.models if other is not pipeline]
     except TuwenError as fault:
         return JSONResponse({"ready": False, "reason": str(fault), "limits": await _limits(pipeline)}, status_code=503)
-    rejected = [*pipeline.rejected, *taken.rejected, *info.rejected]
+    rejected = [*pipeline.rejected, *taken.rejected, *info.rejected, *(r for one in others for r in one.rejected)]
     return JSONResponse(
         {
             "ready": True,
-            "model": info.name,
-            "device": info.device,
-            "dtype": info.dtype,
-            "quantization": info.quantization,
-            "parameters": info.parameters,
-            "engine": info.engine,
+            **_described(info),
             "level": pipeline.watch.level,
             "safety": list(pipeline.safety),
             "cache": "none" if pipeline.cache is None else pipeline.cache.name,
             "cache_status": "ok" if pipeline.cache is None else pipeline.cache.status(),
             "limits": await _limits(pipeline),
+            **({"others": [_described(one) for one in others]} if others else {}),
             **({"rejected": rejected} if rejected else {}),
         }
     )
 
 
+def _described(info: ModelInfo) -> dict[str, Any]:
+    """What serves under a model's name."""
+    return {
+        "model": info.name,
+        "device": info.device,
+        "dtype": info.dtype,
+        "quantization": info.quantization,
+        "parameters": info.parameters,
+        "engine": info.engine,
+    }
+
+
 @public.get("/health", responses=failures(*PUBLIC) | NOT_READY)
 async def health(request: Request) -> Response:
     """Ready (200) or not (503), as load testers ask before they begin; what the model said lately is good enough."""
-    pipeline: Pipeline = request.app.state.pipeline
     try:
-        await pipeline.watch.recent()
+        for pipeline in request.app.state.models:
+            await pipeline.watch.recent()
     except TuwenError as fault:
         return JSONResponse({"ready": False, "reason": str(fault)}, status_code=503)
     return JSONResponse({"ready": True})
@@ -216,9 +228,15 @@ async def _limits(pipeline: Pipeline) -> Mapping[str, Any]:
     }
 
 
-async def _answered(request: Request, wanted: Ask) -> Response:
-    pipeline: Pipeline = request.app.state.pipeline
-    return JSONResponse(answer_body(await pipeline.ask(wanted)))
+def _chosen(request: Request, name: str | None, image: Upload | None) -> Pipeline:
+    """The named model's pipeline. Raises NotFound, and lets go of the picture."""
+    served: Models = request.app.state.models
+    try:
+        return served.of(name)
+    except NotFound:
+        if image is not None:
+            image.close()
+        raise
 
 
 def _events(item: str | Reply) -> list[Event]:

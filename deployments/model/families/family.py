@@ -1,13 +1,16 @@
-"""What differs between model families: how a picture becomes embeddings, and which positions tokens stand at."""
+"""What differs between model families: how a checkpoint is read and asked, and how its model is taken into steps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import cached_file
 
-from deployments.contract import Pixels
-from deployments.model.prompt import Prompt
+from deployments.contract import Pixels, View
+from deployments.model.prompt import Prompt, Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,7 @@ class Widths:
     """The sizes of a model that its working memory depends on."""
 
     hidden: int
-    intermediate: int
     vocabulary: int
-    vision_hidden: int
-    vision_intermediate: int
-    largest_weight: int
-    """Values of the largest quantized matrix, which is dequantized whole where no fused kernel runs."""
 
 
 class Attention(Protocol):
@@ -40,6 +38,19 @@ class Attention(Protocol):
 
     def __call__(self, layer: int, queries: torch.Tensor, keys_values: torch.Tensor) -> torch.Tensor:
         """(tokens, heads, head_dim) for queries of that shape; ``keys_values`` is (tokens, 2 * kv heads, head_dim)."""
+        ...
+
+
+class Layout(Protocol):
+    """How pictures are normalised and cut; ``str`` of it tells one from another."""
+
+    @property
+    def view(self) -> View:
+        """What the preprocessor is to make of a picture."""
+        ...
+
+    def tokens(self, picture: Pixels) -> int:
+        """What a picture takes of its prompt."""
         ...
 
 
@@ -55,6 +66,14 @@ class Family(Protocol):
     @property
     def weights(self) -> Iterator[torch.Tensor]:
         """The model's parameters and buffers."""
+        ...
+
+    def tokens(self, picture: Pixels) -> int:
+        """What a picture takes of its prompt."""
+        ...
+
+    def largest(self, tokens: int) -> list[Pixels]:
+        """Pictures that take as much memory as any of so many tokens in all; at least one."""
         ...
 
     def features(self, pictures: Sequence[Pixels]) -> list[torch.Tensor]:
@@ -75,4 +94,78 @@ class Family(Protocol):
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """float32 (…, vocabulary)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a checkpoint comes from: its ``folder``, or None and a repository on the hub."""
+
+    checkpoint: str
+    folder: Path | None
+    revision: str | None
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        return {"revision": self.revision, "local_files_only": self.folder is not None}
+
+    def file(self, name: str) -> Path | None:
+        """Where a file of it lies on this machine; None if the checkpoint has none of that name."""
+        found = cached_file(self.checkpoint, name, _raise_exceptions_for_missing_entries=False, **self.keywords)
+        return None if found is None else Path(found)
+
+
+class Kind(Protocol):
+    """How checkpoints of a family are read and asked. Whatever is wrong with one is a CheckpointError."""
+
+    files: Mapping[str, str]
+    """What ``tokenizer``, ``layout`` and ``prompt`` are read from, for messages."""
+
+    @property
+    def model_class(self) -> Any:
+        """Has transformers' ``from_pretrained``."""
+        ...
+
+    @property
+    def tower(self) -> str:
+        """The vision tower by its module's full name."""
+        ...
+
+    @property
+    def head(self) -> str:
+        """The output layer by its module's full name: never quantized."""
+        ...
+
+    def config(self, source: Source) -> PreTrainedConfig: ...
+
+    def tokenizer(self, source: Source) -> PreTrainedTokenizerBase: ...
+
+    def layout(self, source: Source, config: PreTrainedConfig) -> tuple[Layout, tuple[Any, ...]]:
+        """How pictures are cut, and what is to be saved beside model and tokenizer to know it again."""
+        ...
+
+    def blank(self, config: PreTrainedConfig, dtype: torch.dtype | None) -> PreTrainedModel:
+        """The model that ``config`` makes, in random values, on the device that torch makes tensors on."""
+        ...
+
+    def facts(self, config: PreTrainedConfig) -> dict[str, str]:
+        """What only the checkpoint says, and answers hang on: for whoever looks whether they are good."""
+        ...
+
+    def check_tokens(self, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Raises CheckpointError unless config and tokenizer mean the same by the tokens of pictures."""
+        ...
+
+    def writer(
+        self, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, system_prompt: str, enable_thinking: bool
+    ) -> Writer: ...
+
+    def inputs(
+        self, model: PreTrainedModel, layout: Any, prompt: Prompt, pictures: Sequence[Pixels]
+    ) -> dict[str, torch.Tensor]:
+        """What the model's own ``generate`` takes, on its device."""
+        ...
+
+    def take_apart(self, model: PreTrainedModel, layout: Any) -> Family:
+        """The model for the row engine; its weights stay where they are."""
         ...

@@ -1,7 +1,7 @@
 """What comes out of a search that is done: ids, text, level, and where the time went."""
 
 from deployments.contract import Level, Usage
-from deployments.model.engine import Generation
+from deployments.model.engine import Generation, ended
 from deployments.model.loading import Loaded
 from deployments.model.rows.beams import Beams, token_ids
 from deployments.model.rows.sequence import Sequence
@@ -12,13 +12,12 @@ def generation_of(sequence: Sequence, loaded: Loaded, now: float) -> Generation:
     prompt, waited_s = sequence.request.prompt, sequence.admitted - sequence.arrived
     seeing_s = min(sequence.seeing_s, waited_s)  # somebody else may have had it begun earlier
     ids = token_ids(sequence.search.best)
-    stopped = bool(ids) and ids[-1] in loaded.eos_token_ids
-    ids = ids[:-1] if stopped else ids
+    ids, finish_reason = ended(ids, loaded.eos_token_ids)
     return Generation(
         token_ids=ids,
         text=loaded.tokenizer.decode(ids, skip_special_tokens=True),
         level=level_of(sequence),
-        finish_reason="stop" if stopped else "length",
+        finish_reason=finish_reason,
         usage=Usage(prompt.tokens, prompt.image_tokens, len(ids)),
         queue_ms=(waited_s - seeing_s) * 1e3,
         generate_ms=(now - sequence.admitted + seeing_s) * 1e3,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deployments.model.engine import Decoding
+from deployments.model.repetition import WINDOW, is_due, repeats
 
 
 class Node(NamedTuple):
@@ -27,6 +28,20 @@ def token_ids(node: Node, after: Node = ROOT) -> tuple[int, ...]:
     """A hypothesis from its first token to its last, or what of it follows another one that it goes on from."""
     ids: list[int] = []
     while node is not after and node.before is not None:
+        ids.append(node.token_id)
+        node = node.before
+    return tuple(reversed(ids))
+
+
+def is_stuck(node: Node, generated: int) -> bool:
+    """Whether a hypothesis of so many tokens repeats itself, as far as it is looked at."""
+    return is_due(generated) and repeats(last_ids(node))
+
+
+def last_ids(node: Node) -> tuple[int, ...]:
+    """Of a hypothesis, the tokens that a repetition is told from."""
+    ids: list[int] = []
+    while node.before is not None and len(ids) < WINDOW:
         ids.append(node.token_id)
         node = node.before
     return tuple(reversed(ids))
@@ -62,7 +77,8 @@ class Greedy:
         token_id = candidates[0].token_id
         self.tips = [Node(token_id, self.tips[0])]
         self.generated += 1
-        self.done = token_id in self._eos or self.generated >= self._decoding.max_new_tokens
+        is_last = token_id in self._eos or self.generated >= self._decoding.max_new_tokens
+        self.done = is_last or is_stuck(self.tips[0], self.generated)
         return [0]
 
 
@@ -72,6 +88,7 @@ class Beams:
     Semantics, with one request a batch, of ``GenerationMixin._beam_search`` (transformers 5.23): of
     ``max(2, 1 + eos ids) * width`` candidates the first ``width`` that do not end go on; one that ends among the first
     ``width`` is finished, and scored by its log-probability over its length to the power of ``length_penalty``.
+    One that has come to repeat itself ends like one that says so.
     """
 
     def __init__(self, decoding: Decoding, eos_token_ids: Iterable[int]) -> None:
@@ -94,7 +111,10 @@ class Beams:
         self.generated += 1
         at_limit = self.generated >= self._decoding.max_new_tokens
         grown = [Node(c.token_id, self.tips[c.source]) for c in candidates]
-        ends = [at_limit or c.token_id in self._eos for c in candidates]
+        ends = [
+            at_limit or c.token_id in self._eos or is_stuck(node, self.generated)
+            for c, node in zip(candidates, grown, strict=True)
+        ]
         finished = [(self._normalised(c.score), node)
                     for c, node, end in zip(candidates[: self.width], grown, ends, strict=False) if end]  # fmt: skip
         self._finished = sorted([*self._finished, *finished], key=lambda pair: -pair[0])[: self.width]

@@ -15,7 +15,6 @@ import torch
 from deployments.errors import Overloaded, QuestionTooLong
 from deployments.model.engine import CLOSING_S, Answering, Clock, EngineRequest, Generation
 from deployments.model.families.family import Family
-from deployments.model.families.glm46v import Glm
 from deployments.model.health import ended, ending
 from deployments.model.loading import Loaded
 from deployments.model.rows.batch import Batch
@@ -59,7 +58,7 @@ class RowEngine:
         """``threads`` of the CPU, by default torch's number, are shared out: decoding beside the vision tower."""
         threads = threads or torch.get_num_threads()
         self._loaded, self._settings = loaded, settings or RowSettings()
-        family = family or Glm(loaded.model, loaded.layout)
+        family = family or loaded.take_apart()
         self._inbox: Inbox = SimpleQueue()
         self.sight = Sight(family, loaded.device, self._settings.prefill_tokens, max(1, threads // 2), self._inbox.put)
         self.batch = Batch(loaded, family, self._settings, clock, self.sight.ask)

@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 
 import torch
 
-from deployments.contract import CELL, Pixels
+from deployments.contract import Pixels
 from deployments.model.engine import CLOSING_S
 from deployments.model.families.family import Family
 from deployments.model.faults import is_device_fault, is_out_of_memory
@@ -25,10 +25,6 @@ class Seen:
     key: bytes
     outcome: torch.Tensor | Exception
     took_s: float = 0.0
-
-
-def tokens_of(picture: Pixels) -> int:
-    return int(picture.shape[0] * picture.shape[1]) // CELL**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,7 @@ class Sight:
         self._thread.start()
 
     def ask(self, key: bytes, picture: Pixels) -> None:
-        self._asked.put(_Asked(key, picture, tokens_of(picture)))
+        self._asked.put(_Asked(key, picture, self._family.tokens(picture)))
 
     def is_alive(self) -> bool:
         return self._thread.is_alive()

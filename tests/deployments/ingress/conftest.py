@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from deployments.contract import OVERVIEW, Answer, Level, Load, ModelInfo, Prepared, PreprocessInfo, Question, Usage
+from deployments.contract import (
+    ANY_SIZE,
+    OVERVIEW,
+    Answer,
+    Level,
+    Load,
+    ModelInfo,
+    Prepared,
+    PreprocessInfo,
+    Question,
+    Usage,
+    View,
+)
 from deployments.ingress.download.settings import FetchKnobs
 from deployments.ingress.http.app import create_app
 from deployments.ingress.http.border import unread
@@ -39,10 +51,14 @@ class FakePreprocessor:
     prepared: Prepared = PREPARED
     below: Prepared = PREPARED
     before: Callable[[], object] | None = None
+    views: list[View] = field(default_factory=list)
 
-    async def prepare(self, data: bytes, level: Level, deadline: float, most_tokens: int | None) -> Prepared:
+    async def prepare(
+        self, data: bytes, level: Level, deadline: float, most_tokens: int | None, view: View
+    ) -> Prepared:
         self.calls += 1
         self.levels.append(level)
+        self.views.append(view)
         if self.before is not None:
             await self.before()  # type: ignore[misc]
         if self.faults:
@@ -69,6 +85,7 @@ class FakeModel:
     says: str = "echo {}"
     says_level: Level | None = None
     between_pieces: Callable[[], object] | None = None
+    view: View = ANY_SIZE
 
     async def answer(self, prepared: Prepared, question: Question) -> Answer:
         self.questions.append(question)
@@ -101,7 +118,7 @@ class FakeModel:
     async def info(self) -> ModelInfo:
         if self.info_faults:
             raise self.info_faults.pop(0)
-        return replace(INFO, level=self.level, serving=self.serving)
+        return replace(INFO, level=self.level, serving=self.serving, view=self.view)
 
 
 @dataclass

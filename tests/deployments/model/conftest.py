@@ -11,6 +11,8 @@ from transformers.models.glm46v.image_processing_pil_glm46v import Glm46VImagePr
 from deployments.model import loading
 from deployments.model.vision_model import VisionModel
 
+from .glm4v9b import tiny
+
 
 @pytest.fixture(autouse=True)
 def exact(monkeypatch):
@@ -82,6 +84,12 @@ def build_checkpoint(folder: Path, seed: int, **text: int) -> Path:
 def checkpoint_of(tmp_path_factory: pytest.TempPathFactory):
     """A function that builds the tiny model of a seed and shape, each in a folder of its own."""
     return lambda seed, **text: build_checkpoint(tmp_path_factory.mktemp("tiny-glm"), seed, **text)
+
+
+@pytest.fixture(scope="session")
+def published_of(tmp_path_factory: pytest.TempPathFactory):
+    """A function that writes the tiny GLM-4V-9B of a seed and shape, as the real one is published."""
+    return lambda seed=0, **shape: tiny.write(tmp_path_factory.mktemp("glm4v9b"), seed, **shape)
 
 
 @pytest.fixture(scope="session")

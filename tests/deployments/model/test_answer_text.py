@@ -22,6 +22,16 @@ CASES = [
     ("lines stay", "订单详情\n金额：¥12\n", "订单详情\n金额：¥12"),
     ("angle brackets of the picture stay", "a < b and <b>bold</b>", "a < b and <b>bold</b>"),
     ("beginnings of markers at the end stay", "1 </", "1 </"),
+    ("the end of a tag that nothing opened", "运单号是 12</credit>", "运单号是 12"),
+    ("several, with space between", "12 </div>\n</credit> \n", "12"),
+    ("one that something opened stays", "<table>12</table>", "<table>12</table>"),
+    ("one that something follows stays", "12</b> 13", "12</b> 13"),
+    ("a marker that the limit cuts", "12<|end_of_im", "12"),
+    ("an end that the limit cuts", "12</cred", "12"),
+    ("a beginning that the limit cuts", "12[gMA", "12"),
+    ("a marker that nobody closes", "<|assistant 12", "12"),
+    ("nor at its very end", "12 <|user| 13", "12  13"),
+    ("a letter in brackets stays at the end", "选 [b", "选 [b"),
     ("nothing but control tokens", "<|user|><|assistant|>", ""),
 ]
 
@@ -61,7 +71,28 @@ MARKERS = (
     "<think>", "</think>", "<answer>", "</answer>", "/nothink", "<|begin_of_box|>", "<|end_of_box|>", "<|user|>",
     "[gMASK]", "[sMASK]", "[MASK]", "<sop>", "<eop>", "<unk>",
 )  # fmt: skip
-HALVES = ("<", "</", "<|", "<|begin_of_", "_box|>", "think>", "[", "[gMA", "SK]", "/", "/noth", "ink", "|>", "nswer>")
+HALVES = (
+    "<",
+    "</",
+    "<|",
+    "<|begin_of_",
+    "_box|>",
+    "</credit>",
+    "</b>",
+    "<b>",
+    "</cr",
+    "edit>",
+    "<|user ",
+    "think>",
+    "[",
+    "[gMA",
+    "SK]",
+    "/",
+    "/noth",
+    "ink",
+    "|>",
+    "nswer>",
+)
 words = st.sampled_from(["¥12", "快递", " ", "\n", "\u3000", "a < b", "1/2", "😀"])
 texts = st.lists(st.sampled_from(MARKERS) | st.sampled_from(HALVES) | words | st.text(max_size=3), max_size=14)
 

@@ -306,7 +306,7 @@ def test_a_name_that_the_hub_does_not_give_is_told_from_a_folder(monkeypatch):
     def offline(*_, **__):
         raise OSError("We couldn't connect to 'https://huggingface.co'")
 
-    monkeypatch.setattr("deployments.model.loading.AutoConfig.from_pretrained", offline)
+    monkeypatch.setattr("transformers.PreTrainedConfig.get_config_dict", offline)
     refused(
         lambda: load(ModelSettings(checkpoint="demo/chekpoint")),
         "demo/chekpoint",
@@ -318,7 +318,7 @@ def test_weights_that_memory_does_not_hold_are_no_broken_ones(checkpoint, monkey
     def short(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.16 GiB")
 
-    monkeypatch.setattr("deployments.model.loading.AutoModelForImageTextToText.from_pretrained", short)
+    monkeypatch.setattr("transformers.AutoModelForImageTextToText.from_pretrained", short)
     refused(lambda: load(ModelSettings(checkpoint=str(checkpoint))), str(checkpoint), r"1\.16 GiB.*quantization: nf4")
 
 
@@ -326,7 +326,7 @@ def test_a_device_that_fails_while_loading_is_not_blamed_on_the_checkpoint(check
     def gone(*_, **__):
         raise torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered")
 
-    monkeypatch.setattr("deployments.model.loading.AutoModelForImageTextToText.from_pretrained", gone)
+    monkeypatch.setattr("transformers.AutoModelForImageTextToText.from_pretrained", gone)
     with pytest.raises(torch.AcceleratorError, match="ECC"):
         load(ModelSettings(checkpoint=str(checkpoint)))
 

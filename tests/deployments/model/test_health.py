@@ -11,6 +11,7 @@ from deployments.contract import OVERVIEW, Question
 from deployments.errors import Overloaded, Unavailable
 from deployments.model.deployment import Model
 from deployments.model.engine import Decoding, EngineRequest
+from deployments.model.gate import Gate
 from deployments.model.health import MOST_FAILURES, MOST_MEMORY_REFUSALS, Health
 from deployments.model.prompt import PromptWriter
 from deployments.model.settings import ModelKnobs
@@ -186,7 +187,7 @@ def test_the_deployment_hands_a_failed_device_to_the_ingress_as_unavailable(mode
         return [await replica.answer((PICTURE,), (OVERVIEW,), asked), *streamed]
 
     replica = object.__new__(Model)
-    replica._model = model
+    replica._model, replica._gate = model, Gate(model.engine, 16)
     failing(ASSERTED)
     told = asyncio.run(both())
     assert [type(item) for item in told] == [Unavailable, Unavailable]

@@ -14,7 +14,6 @@ from transformers import Glm46VConfig
 
 from benchmarks.gpu_engine import TEXT, VISION
 from deployments.model import footprint, memory
-from deployments.model.families.glm46v import Glm
 from deployments.model.loading import load
 from deployments.model.memory import MIB, Misfit
 from deployments.model.pixels import PatchLayout
@@ -136,7 +135,7 @@ def test_the_arithmetic_is_what_the_demo_checkpoint_takes(quantization, dtype):
     settings = ModelSettings(checkpoint=checkpoint, device="cpu", quantization=quantization, dtype=dtype)
     rows, before = settings.rows, tensors_alive()
     loaded = load(settings)
-    family = Glm(loaded.model, loaded.layout)
+    family = loaded.take_apart()
     weights = sum(size for address, size in tensors_alive().items() if address not in before)
     cache = RowCache(family.kv_shape, rows.rows, rows.length, loaded.dtype, loaded.device)
     with torch.inference_mode():
@@ -208,7 +207,7 @@ class Told:
 
 def test_measured_the_sum_is_what_the_device_says_and_no_row_is_left_dirty(vision_model):
     loaded, settings = vision_model.loaded, ModelSettings(rows=RowSettings(rows=4, length=64, prefill_tokens=32))
-    family = Glm(loaded.model, loaded.layout)
+    family = loaded.take_apart()
     shape = memory.shape_of(loaded.model.config, loaded.layout, settings.rows, loaded.dtype, "none")
     cache = RowCache(family.kv_shape, 4, 64, loaded.dtype, loaded.device)
     before = memory.need(shape, settings.rows, loaded.dtype)
@@ -226,7 +225,7 @@ def test_at_start_the_log_has_the_measured_sum_and_a_replica_that_takes_more_is_
     """As on a GPU, by a meter of a card that there is none of."""
     loaded = replace(vision_model.loaded, device=torch.device("cuda"))
     settings = ModelSettings(rows=RowSettings(rows=4, length=64, prefill_tokens=32, bucket=64))
-    family = Glm(vision_model.loaded.model, loaded.layout)
+    family = vision_model.loaded.take_apart()
     cache = RowCache(family.kv_shape, 4, 64, loaded.dtype, torch.device("cpu"))
     monkeypatch.setattr(memory, "share_of", lambda *_: 4000 * MIB)
     caplog.set_level("INFO", "ray.serve")

@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 from transformers.models.glm46v.image_processing_pil_glm46v import Glm46VImageProcessorPil
 
-from deployments.model.loading import _layout
+from deployments.model.families.glm46v.kind import layout_of
 from deployments.model.pixels import patchify, token_count
 
 PROCESSOR = Glm46VImageProcessorPil(size={"shortest_edge": 12544, "longest_edge": 28 * 28 * 15000})
-LAYOUT = _layout(PROCESSOR)
+LAYOUT = layout_of(PROCESSOR)
 
 
 def picture(height, width, seed=0):

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from deployments.model.families.glm46v import Glm
 from deployments.model.stores import TensorStore
 
 from .rows.asking import picture
@@ -63,7 +62,7 @@ def test_a_device_that_fails_is_told_all_the_same():
 
 
 def test_features_of_pictures_seen_together_are_each_in_memory_of_their_own(vision_model):
-    family = Glm(vision_model.loaded.model, vision_model.loaded.layout)
+    family = vision_model.loaded.take_apart()
     with torch.inference_mode():
         found = family.features([picture(seed, 56, 56 + 28 * seed) for seed in range(5)])
     assert [one.untyped_storage().nbytes() for one in found] == [one.nbytes for one in found]

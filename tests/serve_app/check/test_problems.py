@@ -91,7 +91,8 @@ def test_what_only_a_misspelt_auto_breaks_is_not_told_as_well() -> None:
 
 def test_without_a_near_key_the_valid_ones_are_listed_if_they_are_few() -> None:
     assert (
-        only(ours(args="{zebra: 1}")).message == "unknown key 'zebra' (valid: ingress, model, preprocess, store, wecom)"
+        only(ours(args="{zebra: 1}")).message
+        == "unknown key 'zebra' (valid: ingress, model, more_models, preprocess, store, wecom)"
     )
     assert only(ours("name: Model\nzebra: 1")).message == "unknown key 'zebra'"
 
@@ -116,7 +117,12 @@ WRONG_VALUES = [
     ("http_options", "ssl_certfile: c", "http_options.ssl_certfile", "must be provided together"),
     ("logging_config", "log_level: [1]", "logging_config.log_level", "must be a valid integer or a valid string"),
     ("application", "route_prefix: vqa", f"{APP}.route_prefix", "must start with a forward slash"),
-    ("args.model", "quantization: int8", f"{APP}.args.model.quantization", "must be 'none' or 'nf4', got 'int8'"),
+    (
+        "args.model",
+        "quantization: int8",
+        f"{APP}.args.model.quantization",
+        "must be 'none', 'nf4' or 'nf4+vision', got 'int8'",
+    ),
     ("args.ingress", "records: 0", f"{APP}.args.ingress.records", "must be greater than or equal to 1, got 0"),
     ("runtime_env", "env_vars: {MODE: 1}", f"{APP}.runtime_env.env_vars.MODE", "got 1 (write it in quotes)"),
     ("runtime_env", "env_vars: {MODE: true}", f"{APP}.runtime_env.env_vars.MODE", "got true (write it in quotes)"),

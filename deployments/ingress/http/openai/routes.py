@@ -20,8 +20,8 @@ from deployments.ingress.http.openai.replies import Chunks, completion
 from deployments.ingress.http.openai.schema import CHAT_REQUEST
 from deployments.ingress.http.openapi import ASKING, EVENTS, KEYED, Responses, failures
 from deployments.ingress.http.routes import AskRoute, KeyedRoute
+from deployments.ingress.models import Models
 from deployments.ingress.pipeline import Pipeline
-from deployments.texts import quoted
 
 asking = APIRouter(route_class=AskRoute)
 keyed = APIRouter(route_class=KeyedRoute)
@@ -36,12 +36,13 @@ CHAT_BODY = {"requestBody": {"required": True, "content": {"application/json": {
 )
 async def chat_completions(request: Request) -> Response:
     """OpenAI's chat completion about one picture. Overload is error 429, as its clients expect."""
-    pipeline: Pipeline = request.app.state.pipeline
+    served: Models = request.app.state.models
     demand_json(request)
     # The event loop has its turns between the steps of this, none of which takes long.
     body = b"".join([chunk async for chunk in request.stream()])
-    chat = await run_in_threadpool(read_chat, body, pipeline.model_name, pipeline.knobs.max_body_bytes)
+    chat = await run_in_threadpool(read_chat, body, served, served.first.knobs.max_body_bytes)
     del body
+    pipeline = served.of(chat.model)
     asked = _ask(request, chat)
     if chat.stream:
         chunks = Chunks(asked.request_id, pipeline.model_name, chat.include_usage)
@@ -51,17 +52,15 @@ async def chat_completions(request: Request) -> Response:
 
 @keyed.get("/v1/models", responses=failures(*KEYED))
 async def models(request: Request) -> Response:
-    """The served model, as OpenAI lists it."""
-    return JSONResponse({"object": "list", "data": [_entry(request.app.state.pipeline)]})
+    """The served models, as OpenAI lists them."""
+    return JSONResponse({"object": "list", "data": [_entry(pipeline) for pipeline in request.app.state.models]})
 
 
 @keyed.get("/v1/models/{name:path}", responses=failures(*KEYED, NotFound))
 async def model(request: Request, name: str) -> Response:
     """One model, by its name, slashes included."""
-    pipeline: Pipeline = request.app.state.pipeline
-    if name != pipeline.model_name:
-        raise NotFound(f"the model {quoted(name)} is not served here; {pipeline.model_name} is")
-    return JSONResponse(_entry(pipeline))
+    served: Models = request.app.state.models
+    return JSONResponse(_entry(served.of(name)))
 
 
 def _ask(request: Request, chat: ChatRequest) -> Ask:

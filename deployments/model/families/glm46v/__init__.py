@@ -1,3 +1,1 @@
 """GLM-4.1V and GLM-4.6V (``glm4v``, ``glm46v`` of transformers)."""
-
-from deployments.model.families.glm46v.adapter import Glm as Glm

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from deployments.contract import Pixels
+from deployments.contract import CELL, Pixels
 from deployments.model.families.family import Attention, KVShape, Widths
-from deployments.model.families.glm46v.text import TextModel
+from deployments.model.families.glm46v.text import kv_shape, text_model
 from deployments.model.families.glm46v.vision import VisionTower
 from deployments.model.pixels import PatchLayout
 from deployments.model.prompt import Prompt
@@ -24,33 +24,27 @@ class Glm:
         self._model: Any = model
         self._layout = layout
         self._embedding = model.get_input_embeddings()
-        self._text = TextModel(self._model.model.language_model)
+        self._text = text_model(self._model.model.language_model)
         self._vision = VisionTower(self._model.model.visual, layout)
 
     @property
     def kv_shape(self) -> KVShape:
-        text = self._model.config.text_config
-        return KVShape(
-            layers=text.num_hidden_layers,
-            kv_heads=text.num_key_value_heads,
-            head_dim=text.hidden_size // text.num_attention_heads,
-        )
+        return kv_shape(self._model.config.text_config)
 
     @property
     def widths(self) -> Widths:
-        text, vision = self._model.config.text_config, self._model.config.vision_config
-        return Widths(
-            hidden=text.hidden_size,
-            intermediate=text.intermediate_size,
-            vocabulary=text.vocab_size,
-            vision_hidden=vision.hidden_size,
-            vision_intermediate=vision.out_hidden_size,  # transformers builds the blocks' MLP with this one
-            largest_weight=2 * text.intermediate_size * text.hidden_size,
-        )
+        text = self._model.config.text_config
+        return Widths(hidden=text.hidden_size, vocabulary=text.vocab_size)
 
     @property
     def weights(self) -> Iterator[torch.Tensor]:
         return chain(self._model.parameters(), self._model.buffers())
+
+    def tokens(self, picture: Pixels) -> int:
+        return self._layout.tokens(picture)
+
+    def largest(self, tokens: int) -> list[Pixels]:
+        return [np.zeros((CELL, CELL * tokens, 3), np.uint8)]
 
     def features(self, pictures: Sequence[Pixels]) -> list[torch.Tensor]:
         return self._vision.features(pictures)

@@ -1,54 +1,37 @@
-"""The text model over a flat list of tokens, whichever rows they are of: prefill and decode alike.
+"""transformers' ``Glm4vTextModel``, taken apart: norms before and after, three kinds of rotary positions."""
 
-Equal to transformers' ``Glm4vTextModel`` but for the order of roundings: projections that read the same input are one
-product, queries and keys are turned in place, and what they look at is the caller's business.
-"""
-
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from deployments.model.families.family import Attention
-from deployments.model.families.layers import Layer, fused, gated, norm
+from deployments.model.families.family import KVShape
+from deployments.model.families.layers import fused, gated, norm
+from deployments.model.families.text import Block, TextModel, Turns
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    before_attention: Layer
-    qkv: Layer
-    out: Layer
-    after_attention: Layer
-    before_mlp: Layer
-    mlp: Layer
-    after_mlp: Layer
+def kv_shape(config: Any) -> KVShape:
+    return KVShape(
+        layers=config.num_hidden_layers,
+        kv_heads=config.num_key_value_heads,
+        head_dim=config.hidden_size // config.num_attention_heads,
+    )
 
 
-class TextModel:
+def text_model(model: Any) -> TextModel:
     """``language_model`` of a GLM, its weights shared."""
-
-    def __init__(self, model: Any) -> None:
-        config = model.config
-        self._heads, self._kv_heads = config.num_attention_heads, config.num_key_value_heads
-        self._head_dim = config.hidden_size // config.num_attention_heads
-        self._rotary, self._blocks = Rotary(model.rotary_emb), [_block(layer) for layer in model.layers]
-        self._norm = norm(model.norm)
-
-    def hidden(self, embeddings: torch.Tensor, positions: torch.Tensor, attention: Attention) -> torch.Tensor:
-        """(tokens, hidden size) of the last layer, of such embeddings at (3, tokens) rotary positions."""
-        turns, hidden = self._rotary.turns(positions), embeddings
-        for index, block in enumerate(self._blocks):
-            qkv = block.qkv(block.before_attention(hidden)).view(len(hidden), -1, self._head_dim)
-            self._rotary.turn(qkv[:, : self._heads + self._kv_heads], turns)
-            seen = attention(index, qkv[:, : self._heads], qkv[:, self._heads :])
-            hidden = hidden + block.after_attention(block.out(seen.reshape(len(hidden), -1)))
-            hidden = hidden + block.after_mlp(block.mlp(block.before_mlp(hidden)))
-        return self._norm(hidden)
+    config = model.config
+    return TextModel(
+        blocks=[_block(layer) for layer in model.layers],
+        last_norm=norm(model.norm),
+        turns=turns_of(model.rotary_emb),
+        heads=config.num_attention_heads,
+        kv=kv_shape(config),
+    )
 
 
-def _block(layer: Any) -> _Block:
+def _block(layer: Any) -> Block:
     attention, mlp = layer.self_attn, layer.mlp
-    return _Block(
+    return Block(
         before_attention=norm(layer.input_layernorm),
         qkv=fused(attention.q_proj, attention.k_proj, attention.v_proj),
         out=fused(attention.o_proj),
@@ -59,27 +42,16 @@ def _block(layer: Any) -> _Block:
     )
 
 
-class Rotary:
-    """Turns pairs of neighbouring values, of the first part of every head, by three kinds of positions."""
+def turns_of(module: Any) -> Turns:
+    """By the frequencies of a rotary module, whose sections say which of the positions turns which pair."""
+    sections = torch.tensor(module.mrope_section)
+    axes = torch.arange(len(sections)).remainder(3).repeat_interleave(sections).to(module.inv_freq.device)
 
-    def __init__(self, module: Any) -> None:
-        self._module = module
-        sections = torch.tensor(module.mrope_section)
-        axes = torch.arange(len(sections)).remainder(3).repeat_interleave(sections)
-        self._axes = axes.to(module.inv_freq.device)
-        """Which of the three positions each pair of values is turned by."""
-
-    def turns(self, positions: torch.Tensor) -> torch.Tensor:
-        """(tokens, 1, pairs) complex: what to multiply pairs at (3, tokens) positions with."""
-        module = self._module
+    def turns(positions: torch.Tensor) -> torch.Tensor:
         if module.rope_type != "default":  # frequencies that hang on the positions
             cos, sin = module(torch.empty(0, device=positions.device), positions[:, None])
             return torch.complex(cos[0, :, None, ::2].contiguous(), sin[0, :, None, ::2].contiguous())
-        angles = positions[self._axes].T * module.inv_freq
+        angles = positions[axes].T * module.inv_freq
         return torch.polar(torch.full_like(angles, module.attention_scaling), angles)[:, None]
 
-    def turn(self, heads: torch.Tensor, turns: torch.Tensor) -> None:
-        """In place: (tokens, heads, head_dim)."""
-        part = heads[..., : 2 * turns.shape[-1]]
-        turned = torch.view_as_complex(part.float().view(*part.shape[:-1], -1, 2)) * turns
-        part.copy_(torch.view_as_real(turned).flatten(-2))
+    return turns

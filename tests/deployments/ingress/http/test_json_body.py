@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,9 @@ from starlette.concurrency import run_in_threadpool
 from deployments.errors import BodyTooLarge, RequestError
 from deployments.ingress.http.json_body import MAX_REST_BYTES, MIN_PAYLOAD_BYTES, read_json
 from deployments.ingress.http.openai.chat import read_chat
+from deployments.ingress.models import Models
+
+MODELS = Models(SimpleNamespace(model_name="m"))
 
 VALUES = st.recursive(
     st.none()
@@ -103,7 +107,7 @@ def test_the_largest_picture_leaves_the_event_loop_its_turns(slashes):
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": parts}]}).replace("/", slashes).encode()
 
     async def longest_pause_s():
-        reading = asyncio.ensure_future(run_in_threadpool(read_chat, body, "m", LARGE))
+        reading = asyncio.ensure_future(run_in_threadpool(read_chat, body, MODELS, LARGE))
         longest, last = 0.0, time.perf_counter()
         while not reading.done():
             await asyncio.sleep(0)

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 
 from deployments.model.engine import Decoding, EngineRequest
-from deployments.model.prompt import PromptWriter
 
 
 def picture(seed, height=112, width=140):
@@ -13,9 +12,17 @@ def picture(seed, height=112, width=140):
 
 
 def request_to(loaded, text="what?", pictures=(), deadline=float("inf"), **decoding):
-    writer = PromptWriter(loaded.tokenizer, loaded.model.config.image_token_id)
-    prompt = writer.write(text, [p.shape[0] * p.shape[1] // 784 for p in pictures])
-    return EngineRequest(prompt, tuple(pictures), Decoding(**{"max_new_tokens": 12} | decoding), deadline)
+    pictures = shown(loaded, pictures)
+    prompt = loaded.writer().write(text, [loaded.layout.tokens(one) for one in pictures])
+    return EngineRequest(prompt, pictures, Decoding(**{"max_new_tokens": 12} | decoding), deadline)
+
+
+def shown(loaded, pictures):
+    """As the model wants to see them: where it takes one of a fixed size, the first is made one."""
+    view = loaded.layout.view
+    if view.side is None:
+        return tuple(pictures)
+    return tuple(np.resize(one, (view.side, view.side, 3)) for one in pictures[:1])
 
 
 def ending_in(loaded, tokens):

@@ -1,4 +1,4 @@
-"""Two tiny models, and what ``generate`` says to a request alone."""
+"""Tiny models of both families, and what ``generate`` says to a request alone."""
 
 import pytest
 
@@ -17,9 +17,14 @@ SHAPES = [
 ]
 
 
-@pytest.fixture(scope="session", params=range(len(SHAPES)), ids=["model 0", "model 1"])
-def loaded(request, checkpoint_of):
-    model = VisionModel.from_pretrained(checkpoint_of(request.param, **SHAPES[request.param]))
+@pytest.fixture(scope="session", params=["glm46v", "glm46v of another shape", "glm4v9b"])
+def loaded(request, checkpoint_of, published_of):
+    if request.param == "glm4v9b":
+        checkpoint = published_of(0)
+    else:
+        seed = ["glm46v", "glm46v of another shape"].index(request.param)
+        checkpoint = checkpoint_of(seed, **SHAPES[seed])
+    model = VisionModel.from_pretrained(checkpoint)
     model.close()
     return model.loaded
 

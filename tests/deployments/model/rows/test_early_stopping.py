@@ -4,7 +4,6 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from deployments.model.reference import inputs_of
 from deployments.model.rows.engine import RowEngine
 from deployments.model.settings import ModelKnobs, RowSettings
 
@@ -20,7 +19,7 @@ def generated(loaded, request):
     decoding, prompt = request.decoding, request.prompt
     with torch.inference_mode():
         out = loaded.model.generate(
-            **inputs_of(loaded, prompt, request.pictures), max_new_tokens=decoding.max_new_tokens, do_sample=False,
+            **loaded.inputs(prompt, request.pictures), max_new_tokens=decoding.max_new_tokens, do_sample=False,
             num_beams=decoding.beam_width, length_penalty=decoding.length_penalty,
             early_stopping=decoding.early_stopping, eos_token_id=list(loaded.eos_token_ids),
             pad_token_id=loaded.eos_token_ids[0],
@@ -45,6 +44,7 @@ def test_a_search_ends_where_generate_s_does(loaded, alone, early_stopping, leng
     assert told == [generated(loaded, request) for request in requests]
 
 
+@pytest.mark.parametrize("loaded", ["glm46v", "glm46v of another shape"], indirect=True)
 def test_never_is_another_search_than_the_others(loaded, alone):
     """Else the test above would show nothing."""
     loaded = ending_in(loaded, eos_of(loaded, alone))

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from deployments.contract import Level
 from deployments.errors import DeadlineExceeded, Overloaded, QuestionTooLong, Unavailable
-from deployments.model.families.glm46v import Glm
 from deployments.model.health import MOST_FAILURES
 from deployments.model.rows import batch, decode
 from deployments.model.rows import engine as row_engine
@@ -34,7 +33,7 @@ class Stepped:
 
     def __init__(self, loaded, settings, clock=time.time):
         self.loaded, self.settings, self.ids = loaded, settings, count()
-        self.family, self.took_s = Glm(loaded.model, loaded.layout), 0.0
+        self.family, self.took_s = loaded.take_apart(), 0.0
         self.batch = Batch(loaded, self.family, settings, clock, self.look)
 
     def look(self, key, picture):
@@ -186,7 +185,7 @@ def test_a_search_whose_prompt_is_still_taken_in_gives_its_rows_up(loaded, alone
     stepped.step()
     assert not stepped.batch.free
     assert stepped.batch.prefilling
-    newcomer = request_to(loaded, "?", max_new_tokens=1)
+    newcomer = request_to(loaded, "?" * 20, max_new_tokens=1)
     told = stepped.submit(newcomer)
     while stepped.batch.waiting:
         assert stepped.batch.prefilling
@@ -251,7 +250,7 @@ def test_one_that_cannot_be_prefilled_fails_alone(loaded, stepped):
     poisoned = stepped.submit(replace(question(loaded, 4), pictures=(picture(4, 28, 28),)))
     good.append(stepped.submit(question(loaded, 2)))
     stepped.run()
-    with pytest.raises(ValueError, match="must match"):
+    with pytest.raises(ValueError, match=r"must (match|be uint8)"):
         poisoned.result(timeout=60)
     assert all(future.result(timeout=60).token_ids for future in good)
 

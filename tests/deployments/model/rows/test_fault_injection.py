@@ -172,10 +172,10 @@ def test_whatever_a_listener_or_a_callback_raises_the_thread_goes_on(engine, wav
 
 
 def test_the_sites_are_all_that_a_step_visits_of_the_rows_and_of_the_model():
-    """A new one has to be added to the list."""
+    """A new one has to be added to the list. Of the model, what a step only asks within ``look``, or never, is not."""
 
     def calls(kind):
         return {name for name, value in vars(kind).items() if callable(value) and not name.startswith("_")}
 
-    assert calls(Family) | calls(RowCache) <= set(SITES)
+    assert calls(Family) - {"tokens", "largest"} | calls(RowCache) <= set(SITES)
     assert calls(TensorStore) == {"get", "put", "make_room", "keep", "clear"}
