@@ -49,8 +49,11 @@ class Users:
         return msgid
 
     async def event(self, surface: str, user: str, event: str, key: str = "", at: int = 0) -> bytes | None:
-        """Something that happens on an app or a bot."""
+        """Something that happens on an app or a bot; what the bot replies at once."""
         kind, _, name = surface.partition("/")
+        if kind == "socket":
+            await self.sockets.event(name, user, event)
+            return None
         at = at or int(self.world.clock())
         if kind == "app":
             app = self.world.apps[name]

@@ -57,12 +57,22 @@ def section(port: int, **changed: dict[str, Any]) -> dict[str, Any]:
                 "pair_window_s": 0.4,
             }
         },
+        "sockets": {
+            "line": {
+                "bot_id": "aibXOfd7AmkLbYaBcQ1234567890",
+                "secret": "l" * 43,
+                "bot_name": "看图",
+                "pair_window_s": 0.4,
+                "retake_pause_s": 0.2,
+            }
+        },
         "robots": {
             "ops": {"url": f"http://127.0.0.1:{port}/cgi-bin/webhook/send?key=693a91f6-7aaa-4bc4-97a0-0ec2caf5aaaa"}
         },
         "limits": {"poll_s": 0.2, "lease_s": 2.0, "stream_patience_s": 1.5},
         "endpoints": {
             "qyapi": f"http://127.0.0.1:{port}",
+            "sockets": f"ws://127.0.0.1:{port}",
             "media": {
                 "ports": [port],
                 "allowed_hosts": ["127.0.0.1"],
