@@ -153,8 +153,9 @@ def wecom_service(
     pipeline: Asking,
     downloader: Downloader,
     environment: Mapping[str, str] = os.environ,
+    clock: Callable[[], float] = time.time,
 ) -> WecomService:
     """The service with its secrets and its database. Raises SecretsMissing, or whatever keeps the database shut."""
     complete = with_secrets(settings, environment)
     database = opened(expanded(store.url, environment), store.connections, root)
-    return WecomService(complete, database, pipeline, downloader)
+    return WecomService(complete, database, pipeline, downloader, clock)
