@@ -10,7 +10,8 @@ from serve_app.wecom_sim.cipher import Seal
 
 MODES = (
     "lost-acknowledgement", "lost-first-reply", "early-event", "clean-close", "req-ids-die", "token-kills-old",
-    "unlicensed-user", "picture-expired", "raw-newlines", "busy",
+    "unlicensed-user", "picture-expired", "raw-newlines", "busy", "over-frequency",
+    "untrusted-address",
 )  # fmt: skip
 DEFAULT_MODES = frozenset(("req-ids-die",))
 
