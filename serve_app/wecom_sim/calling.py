@@ -1,7 +1,6 @@
 """Callbacks to the bot: signed, encrypted, repeated when no answer comes in time; and streams asked after."""
 
 import asyncio
-import contextlib
 import json
 import time
 from dataclasses import dataclass
@@ -52,10 +51,15 @@ class Calling:
         for attempt in range(1 + self.world.retries):
             if attempt:
                 self.world.counts["retries"] += 1
-            with contextlib.suppress(TimeoutError, httpx2.HTTPError):
+            try:
                 reply = await self._once(callback)
-                if reply is not None and not self._is_lost(attempt):
-                    return self._opened(callback, reply)
+            except httpx2.TimeoutException:
+                continue
+            except httpx2.HTTPError:
+                await asyncio.sleep(self.world.retry_pause_s)
+                continue
+            if reply is not None and not self._is_lost(attempt):
+                return self._opened(callback, reply)
         self.world.counts["callbacks lost"] += 1
         return None
 

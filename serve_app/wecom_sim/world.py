@@ -58,7 +58,10 @@ class Seen:
 
 @dataclass
 class World:
-    """``patience_s`` is how long a callback may take, after which it is repeated ``retries`` times."""
+    """``patience_s`` is how long a callback may take, after which it is repeated ``retries`` times.
+
+    Where nobody answers at all, the next attempt comes after ``retry_pause_s``.
+    """
 
     clock: Callable[[], float] = time.time
     apps: dict[str, SimApp] = field(default_factory=dict)
@@ -69,6 +72,7 @@ class World:
     unlicensed: set[str] = field(default_factory=set)
     patience_s: float = 5.0
     retries: int = 3
+    retry_pause_s: float = 0.0
     poll_s: float = 0.5
     picture_lasts_s: float = 300.0
     quotas: bool = True
