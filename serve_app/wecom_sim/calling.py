@@ -19,12 +19,13 @@ ENVELOPE = (
 
 @dataclass(frozen=True)
 class Callback:
-    """One callback: where to, with what inside. ``is_xml`` for apps."""
+    """One callback: where to, with what inside. ``is_xml`` for apps, ``is_poll`` where it asks after a stream."""
 
     url: str
     seal: Seal
     inner: bytes
     is_xml: bool
+    is_poll: bool = False
 
 
 class Calling:
@@ -77,7 +78,7 @@ class Calling:
             body = json.dumps({"encrypt": encrypt}).encode()
         began = time.monotonic()
         response = await self._client.post(callback.url, params=query, content=body, timeout=self.world.patience_s)
-        self.world.acknowledged_s.append(time.monotonic() - began)
+        (self.world.polled_s if callback.is_poll else self.world.acknowledged_s).append(time.monotonic() - began)
         self.world.counts[f"callback {response.status_code}"] += 1
         if response.status_code != 200:
             return None
@@ -106,9 +107,8 @@ class Calling:
             await asyncio.sleep(self.world.poll_s)
             body = {"msgid": msgid, "aibotid": surface, "msgtype": "stream", "stream": {"id": stream["id"]}}
             self.world.counts["polls"] += 1
-            reply_now = await self.deliver(
-                Callback(url, seal, json.dumps(body | {"from": {"userid": chat}}).encode(), False)
-            )
+            inner = json.dumps(body | {"from": {"userid": chat}}).encode()
+            reply_now = await self.deliver(Callback(url, seal, inner, False, is_poll=True))
             if not reply_now:
                 continue
             stream = json.loads(reply_now)["stream"]

@@ -82,6 +82,7 @@ class World:
     response_codes: dict[str, tuple[str, str, str, float]] = field(default_factory=dict)
     used_codes: set[str] = field(default_factory=set)
     acknowledged_s: list[float] = field(default_factory=list)
+    polled_s: list[float] = field(default_factory=list)
     _sent: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _texts: dict[tuple[str, str], float] = field(default_factory=dict)
 
