@@ -63,6 +63,9 @@ class Delivery:
         cut_short = frozenset(row["way"] for row in rows if row["state"] == Sent.SENDING)
         trip = _Trip(message, inbound, platform, message.answer or "", doubts, list(gone.values()), cut_short)
         used = [row["way"] for row in rows if row["state"] in (Sent.SENT, Sent.IN_DOUBT)]
+        if used and not trip.rest:
+            await self._end(trip, used[-1])
+            return
         ways = [way for way in platform.ways(message, inbound) if way.name not in gone]
         ways = [way for way in ways if not way.most_parts or used.count(way.name) < way.most_parts]
         ways.sort(key=lambda way: way.name not in cut_short)  # what a crash cut short may have arrived
@@ -175,7 +178,8 @@ class Delivery:
             logger.warning("wecom message %s: %s is in doubt: %s", trip.message.id, way.name, outcome.code)
             trip.doubts = True
         state = Sent.IN_DOUBT if outcome.verdict is Verdict.IN_DOUBT else Sent.SENT
-        await self._outbox.finish(reserved.id, state, outcome.code, beyond or None)
+        # A way that can be used once leaves nothing to say but what is beyond it, also if a crash comes before the end.
+        await self._outbox.finish(reserved.id, state, outcome.code, beyond if way.most_parts else beyond or None)
         return True
 
     def _may_try_again(self, message: Message, attempts: int, others: bool) -> bool:

@@ -243,3 +243,73 @@ def test_a_message_that_nobody_can_answer_any_more_is_told_and_given_up(play, cl
         assert (await reasons(town))[-1] == ("given_up", "not answered in time; the customer was told")
 
     play(scenario, clock=clock, limits={"lease_s": 600.0})
+
+
+MOMENTS = ["before it was sent", "after it was sent", "after that was written down"]
+
+
+@pytest.mark.parametrize(
+    ("surface", "moment"),
+    [("app/desk", MOMENTS[1]), ("bot/shop", MOMENTS[2]), *(("socket/line", moment) for moment in MOMENTS)],
+)
+def test_a_crash_at_any_moment_of_a_send_shows_the_answer_at_most_once(play, monkeypatch, surface, moment):
+    async def scenario(town):
+        crashed = crash(town, monkeypatch, moment)
+        if surface == "bot/shop":
+            town.world.poll_s = 3600.0  # nobody fetches the stream: its address for one answer is the way
+        await town.users.say(surface, Said("u1", "单号？", (JPEG,)))
+        await asyncio.wait_for(crashed.wait(), 20)
+        async with town.replica() as second:
+            await town.eventually(lambda: ended(second))
+            assert town.texts().count("答：单号？") <= 1
+            in_doubt = sum(states.get("in_doubt", 0) for states in (await second.inbox.counts()).values())
+            assert town.texts().count("答：单号？") == 1 or in_doubt == 1
+        for task in town.users._following:
+            task.cancel()
+
+    async def ended(service):
+        counts = await service.inbox.counts()
+        return counts and all(set(states) <= {"answered", "in_doubt", "given_up"} for states in counts.values())
+
+    play(scenario, limits={"lease_s": 1.0})
+
+
+def crash(town, monkeypatch, moment):
+    """The first service stops for good at that moment of its first send; the event is set then."""
+    crashed, service = asyncio.Event(), town.service
+
+    async def dies(*args, **options):
+        crashed.set()
+        await asyncio.Event().wait()
+
+    def die():
+        crashed.set()
+        for name in ("renew", "claim", "put_back", "change", "end"):
+            monkeypatch.setattr(service.inbox, name, dies)
+        monkeypatch.setattr(service.leases, "take", dies)
+
+    for platform in service.platforms.values():
+        send = platform.send
+
+        async def sends(way, inbound, part, send=send):
+            if moment == "before it was sent":
+                die()
+                await dies()
+            outcome = await send(way, inbound, part)
+            if moment == "after it was sent":
+                die()
+                await dies()
+            return outcome
+
+        monkeypatch.setattr(platform, "send", sends)
+    if moment == "after that was written down":
+        finish = service.outbox.finish
+
+        async def finishes(id, state, *more):
+            await finish(id, state, *more)
+            if state == "sent":
+                die()
+                await dies()
+
+        monkeypatch.setattr(service.outbox, "finish", finishes)
+    return crashed
