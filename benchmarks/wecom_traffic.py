@@ -33,7 +33,7 @@ def section(port: int, **limits: Any) -> dict[str, Any]:
     media = {"ports": [port], "allowed_hosts": ["127.0.0.1"], "private_ranges": {"127.0.0.1": ["127.0.0.1/32"]}}
     app = {"corp_id": "wx5823bf96d3bd56c7", "agent_id": 218, "secret": "s" * 43, "token": "QDG6eK"}
     return {
-        "apps": {"desk": app | {"encoding_aes_key": KEY}},
+        "apps": {"desk": app | {"encoding_aes_key": KEY, "pair_window_s": 45.0}},  # a kill parts them for long
         "bots": {"shop": {"token": "hJqcu3uJ9Tn2gXPmxx2w9kkCkCE2EPYo", "encoding_aes_key": BOT_KEY}},
         "sockets": {"line": {"bot_id": "aibBenchmark", "secret": "l" * 43}},
         "limits": {"lease_s": 5.0, "poll_s": 0.5, **limits},

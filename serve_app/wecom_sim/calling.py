@@ -61,6 +61,7 @@ class Calling:
                 continue
             if reply is not None and not self._is_lost(attempt):
                 return self._opened(callback, reply)
+            await asyncio.sleep(self.world.retry_pause_s)
         self.world.counts["callbacks lost"] += 1
         return None
 

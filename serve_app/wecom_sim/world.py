@@ -60,7 +60,7 @@ class Seen:
 class World:
     """``patience_s`` is how long a callback may take, after which it is repeated ``retries`` times.
 
-    Where nobody answers at all, the next attempt comes after ``retry_pause_s``.
+    Where nobody answers, or with another status than 200, the next attempt comes after ``retry_pause_s``.
     """
 
     clock: Callable[[], float] = time.time
