@@ -109,7 +109,7 @@ class Delivery:
 
     async def _on(self, trip: _Trip, way: Way, others: bool) -> bool:
         """Whether the message needs no further way."""
-        if way.expires_at <= self._clock() and way.name in trip.cut_short:
+        if way.expires_at <= self._clock() and way.name in trip.cut_short and not way.polled:
             trip.doubts = True
             await self._end(trip, way.name)
             return True

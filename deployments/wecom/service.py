@@ -64,7 +64,7 @@ class WecomService:
         self.surfaces = surfaces_of(settings)
         self.platforms: dict[str, Platform] = {}
         texts, limits = settings.texts, settings.limits
-        self.streams = Streams(self.inbox, self.outbox, texts, clock, self.waking.wake)
+        self.streams = Streams(self.inbox, texts, clock, self.waking.wake)
         fetching = Fetching(self.inbox)
         self.receiving = Receiving(self.inbox, self.streams, fetching, self.surfaces, texts, self.waking)
         delivery = Delivery(self.inbox, self.outbox, self.owner, texts, limits, clock)

@@ -60,6 +60,14 @@ def _checked_base(url: str) -> str:
     return url.rstrip("/")
 
 
+def _checked_proxy(url: str) -> str:
+    """Any host: what goes through it is encrypted all the way."""
+    parts = urlsplit(VARIABLE.sub("x", url))
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError("must be an HTTP proxy's address such as http://proxy.example.com:3128")
+    return url.rstrip("/")
+
+
 def is_loopback(host: str) -> bool:
     try:
         return ip_address(host) in LOOPBACK
@@ -75,6 +83,7 @@ RobotUrl = Annotated[SecretStr, AfterValidator(_checked_robot)]
 CorpId = Annotated[str, StringConstraints(pattern=r"^(\$\{[A-Za-z_]\w*\}|w[wxpk][0-9a-zA-Z]{8,32})$")]
 BotId = Annotated[str, StringConstraints(pattern=r"^(\$\{[A-Za-z_]\w*\}|[A-Za-z0-9_=+/-]{4,128})$")]
 BaseUrl = Annotated[str, AfterValidator(_checked_base)]
+ProxyUrl = Annotated[str, AfterValidator(_checked_proxy)]
 Text = Annotated[str, StringConstraints(pattern=r"\S", max_length=600)]
 
 MEDIA = FetchKnobs(
@@ -172,7 +181,7 @@ class Endpoints(Section):
 
     qyapi: BaseUrl = "https://qyapi.weixin.qq.com"
     sockets: BaseUrl = "wss://openws.work.weixin.qq.com"
-    proxy: BaseUrl | None = Field(None, description="an HTTP proxy for calls of qyapi and for long connections")
+    proxy: ProxyUrl | None = Field(None, description="an HTTP proxy for calls of qyapi and for long connections")
     media: FetchKnobs = MEDIA
 
 
