@@ -209,6 +209,7 @@ def test_streams_are_answered_by_any_replica(play):
 
             assert (await town.eventually(shown)).text == "答：单号？"
             await town.eventually(town.all_ended)
+            assert await second.outbox.counts() == {"sent": 1}
             for task in town.users._following:
                 task.cancel()
 

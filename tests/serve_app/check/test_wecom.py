@@ -115,6 +115,16 @@ def test_a_service_that_wecom_cannot_call_by_name_is_told():
     assert "put that name into the Ingress's allowed_hosts" in found
 
 
+def test_a_long_connection_needs_no_public_name_and_its_secret_is_no_less_secret():
+    line = {"bot_id": "aibExample", "secret": "${DESK_SECRET}"}
+    text = config({"sockets": {"line": line}}).replace("- bot.example.com", "")
+    text = text.replace("allowed_hosts:\n", "allowed_hosts: []\n", 1)
+    assert check(text, Machine(environment=SET)) == []
+    assert "sockets.line.secret: warning: stands in the file" in told(
+        {"sockets": {"line": line | {"secret": "s" * 43}}}
+    )
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [
