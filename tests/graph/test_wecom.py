@@ -25,6 +25,9 @@ pytestmark = pytest.mark.serve
 
 SAMPLE = (Path(__file__).resolve().parents[2] / "demo" / "samples" / "order-1.png").read_bytes()
 
+MOST_IN_FLIGHT = 3
+"""Messages of the long connection that a kill of its owner may catch on their way: all that were sent just then."""
+
 
 class Chat:
     """The simulator on a thread with a loop of its own."""
@@ -171,10 +174,6 @@ def test_killed_processes_lose_no_message_and_double_no_answer(live, chat):
     assert not states["app", "given_up"] + states["bot", "given_up"] + states["socket", "given_up"]
     assert set(without) <= {"socket/line"}, "frames on their way to a process that dies are WeCom's to repeat"
     assert len(without) <= 2 * MOST_IN_FLIGHT
-
-
-MOST_IN_FLIGHT = 3
-"""Messages of the long connection that a kill of its owner may catch on their way: all that were sent just then."""
 
 
 def real_answers(chat, user):

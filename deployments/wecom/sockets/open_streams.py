@@ -1,11 +1,14 @@
 """Streams that have begun and not ended: each must end, with visible text, before WeCom stops taking its changes."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-LASTS_S = 330.0
-"""WeCom takes changes for six minutes after the first frame: half a minute before, the stream is brought to an end."""
+TAKEN_S = 360.0
+"""So long after its first frame WeCom takes changes of a stream."""
+LASTS_S = TAKEN_S - 30.0
+"""Then it is brought to an end."""
 REMEMBERED = 4096
 
 
@@ -13,14 +16,15 @@ REMEMBERED = 4096
 class Stream:
     """Of the message with this key: when its first frame went out, and whether its last has.
 
-    ``doubtful``: a frame has gone out of which nobody knows whether it has arrived.
+    ``unconfirmed`` counts last frames of which nobody knows whether they have arrived. Who sends holds ``turn``.
     """
 
     key: str
     req_id: str
     began_at: float | None = None
     ended: bool = False
-    doubtful: bool = False
+    unconfirmed: int = 0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class OpenStreams:
@@ -44,7 +48,7 @@ class OpenStreams:
         return self._streams[key]
 
     def is_doubtful(self, key: str) -> bool:
-        return key in self._streams and self._streams[key].doubtful
+        return key in self._streams and self._streams[key].unconfirmed > 0
 
     def expires_at(self, key: str, received_at: float, reply_lasts_s: float) -> float:
         """Until when the message can be answered in its stream."""
@@ -52,6 +56,10 @@ class OpenStreams:
         if known is None or known.began_at is None:
             return received_at + reply_lasts_s
         return known.began_at + LASTS_S if not known.ended else 0.0
+
+    def is_over(self, stream: Stream, now: float) -> bool:
+        """Whether WeCom takes no change of it any more."""
+        return stream.began_at is not None and now >= stream.began_at + TAKEN_S
 
     def overdue(self, now: float) -> Iterator[Stream]:
         """Those that must be brought to an end now."""

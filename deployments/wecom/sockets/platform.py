@@ -47,6 +47,8 @@ REPLY_LASTS_S = 86400.0 - 600.0
 SHUT_S = 1.0
 """How soon a way is looked at again whose connection is away."""
 UNCONFIRMED = "not confirmed"
+MOST_UNCONFIRMED = 3
+"""Answers without an acknowledgement, sent again each time, after which the answer is in doubt."""
 STORE_AGAIN_S = 1.0
 WATCH_S = 5.0
 
@@ -108,7 +110,7 @@ class SocketPlatform:
             return await self._sent(self.link.ask(PUSH, new_id(), body), Verdict.IN_DOUBT)
         if way.name == "stream":
             stream = self._streams.of(inbound.key, inbound.handle.get("req_id", ""))
-            stream.doubtful |= part.again
+            stream.unconfirmed = max(stream.unconfirmed, int(part.again))
             return await self._streamed(stream, part.text, part.finished)
         return await self._parts.robots.send(way, part)
 
@@ -165,24 +167,30 @@ class SocketPlatform:
         while True:
             await asyncio.sleep(min(WATCH_S, self._parts.limits.poll_s))
             for stream in self._streams.overdue(self._parts.clock()):
-                await self._streamed(stream, self._parts.texts.later, True)
-                stream.ended = True  # taken or not: what follows goes another way
+                outcome = await self._streamed(stream, self._parts.texts.later, True)
+                tried_again = outcome.verdict in (Verdict.WAIT, Verdict.RETRY)
+                stream.ended |= not tried_again or self._streams.is_over(stream, self._parts.clock())
 
     async def _streamed(self, stream: Stream, text: str, finished: bool) -> Outcome:
-        """A stream's frames replace one another: one whose acknowledgement is missing is sent again."""
-        if stream.ended:
-            return Outcome(Verdict.GONE, "ended")
-        stream_id = hashlib.sha256(f"{self.surface}|{stream.key}".encode("utf-8", "replace")).hexdigest()[:32]
-        body = stream_body(stream_id, text, finished)
-        outcome = await self._sent(self.link.ask(RESPOND, stream.req_id, body), Verdict.RETRY)
-        if outcome.verdict is Verdict.SENT:
-            stream.began_at = stream.began_at or self._parts.clock()
-            stream.ended, stream.doubtful = finished, False
-        if outcome.code == UNCONFIRMED:
-            stream.doubtful |= finished
-        if outcome.verdict is Verdict.GONE and stream.doubtful:  # its request id is dead: nobody can tell any more
-            return Outcome(Verdict.IN_DOUBT, outcome.code)
-        return outcome
+        """A stream's frames replace one another: one whose acknowledgement is missing is sent again, a few times.
+
+        A request id that is dead by then leaves in doubt what became of it.
+        """
+        async with stream.turn:
+            if stream.ended:
+                return Outcome(Verdict.GONE, "ended")
+            body = stream_body(self._stream_id(stream.key), text, finished)
+            outcome = await self._sent(self.link.ask(RESPOND, stream.req_id, body), Verdict.RETRY)
+            if outcome.verdict is Verdict.SENT:
+                stream.began_at = stream.began_at or self._parts.clock()
+                stream.ended, stream.unconfirmed = finished, 0
+            stream.unconfirmed += finished and outcome.code == UNCONFIRMED
+            gone = outcome.verdict is Verdict.GONE and stream.unconfirmed > 0
+            return Outcome(Verdict.IN_DOUBT, outcome.code) if gone or stream.unconfirmed > MOST_UNCONFIRMED else outcome
+
+    def _stream_id(self, key: str) -> str:
+        """It hangs on the message alone: whoever answers it goes on in the same stream."""
+        return hashlib.sha256(f"{self.surface}|{key}".encode("utf-8", "replace")).hexdigest()[:32]
 
     async def _sent(self, asking: Awaitable[Frame], unconfirmed: Verdict) -> Outcome:
         try:

@@ -292,6 +292,23 @@ def test_an_acknowledgement_that_is_missing_is_asked_for_again_and_the_answer_co
     play(scenario)
 
 
+def test_an_answer_that_is_never_acknowledged_is_in_doubt_and_goes_no_other_way(play, monkeypatch):
+    monkeypatch.setattr("deployments.wecom.sockets.connection.ANSWER_S", 0.2)
+    monkeypatch.setattr("deployments.wecom.sockets.platform.SHUT_S", 0.05)
+
+    async def scenario(town):
+        await connected(town)
+        town.sim.sockets.acks = False
+        await town.users.say(LINE, Said("u1", "几号？", (PNG,)))
+        await town.eventually(lambda: town.texts() == ["答：几号？"])
+        await town.eventually(town.all_ended)
+        assert town.texts() == ["答：几号？"]
+        assert town.world.counts["frame aibot_respond_msg"] == 4
+        assert (await town.service.inbox.counts())[LINE] == {"in_doubt": 1}
+
+    play(scenario)
+
+
 def test_a_push_whose_acknowledgement_is_missing_is_in_doubt_and_not_repeated(play, monkeypatch):
     monkeypatch.setattr("deployments.wecom.sockets.connection.ANSWER_S", 0.3)
 
