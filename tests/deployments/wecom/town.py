@@ -190,9 +190,10 @@ async def town(
         sim.world.sockets["line"] = replace(sim.world.sockets["line"], secret=sim_secret)
     sim.world.poll_s, sim.world.patience_s = 0.05, 5.0
     model, preprocessor = FakeModel(says="答：{}"), FakePreprocessor()
-    pipeline = Pipeline(preprocessor, model, Fetcher(), MemoryRecords(1000), "tuwen-test")
+    fetcher = Fetcher()
+    pipeline = Pipeline(preprocessor, model, fetcher, MemoryRecords(1000), "tuwen-test")
     pipeline.knobs = IngressKnobs(retry_after_s=0.3)
-    service = wecom_service(settings, StoreSettings(url=store_url), Path("/nowhere"), pipeline, Fetcher(), {}, clock)
+    service = wecom_service(settings, StoreSettings(url=store_url), Path("/nowhere"), pipeline, fetcher, {}, clock)
     servers = [await serving(sim.app, sim_port), await serving(create_app(pipeline, None, routers(service)), port)]
     if start:
         service.start()
@@ -203,5 +204,4 @@ async def town(
     finally:
         await service.stop()
         await sim.calling.close()
-        for server, task in servers:
-            await stopped(server, task)
+        await asyncio.gather(*(stopped(server, task) for server, task in servers))
