@@ -22,7 +22,7 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDE = ROOT / "docs" / "wecom.md"
-SAMPLE, QUESTION = ROOT / "demo" / "samples" / "order-1.png", "订单号是多少？"
+SAMPLE, QUESTION = ROOT / "demo" / "samples" / "order-2.png", "订单号是多少？"
 MOST_S = 120.0
 PAGE = "http://127.0.0.1:8700/"
 ANSWER = ".row:not(.me) .text:not(.unfinished)"
