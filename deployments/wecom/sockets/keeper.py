@@ -25,9 +25,9 @@ class Keeper:
     async def run(self, keep: Callable[[], Awaitable[None]]) -> None:
         """Until it is cancelled; then the lease is free for others at once."""
         while True:
-            while not await self.renewed():
-                await asyncio.sleep(self._lease_s / LOOKS)
-            await self._kept(keep)
+            if await self.renewed():
+                await self._kept(keep)
+            await asyncio.sleep(self._lease_s / LOOKS)
 
     async def renewed(self) -> bool:
         """Whether the lease is this replica's for a while; not, too, when the database does not say."""

@@ -115,7 +115,10 @@ class SocketPlatform:
         return await self._parts.robots.send(way, part)
 
     async def serve(self, take: Take) -> None:
-        await self._keeper.run(lambda: self._kept(take))
+        """What has come is stored also when the lease is lost meanwhile."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keeper.run(self._kept))
+            group.create_task(self._taking(take))
 
     def is_here(self) -> bool:
         return self._keeper.holds
@@ -123,11 +126,10 @@ class SocketPlatform:
     def health(self) -> Health:
         return self.link.health()
 
-    async def _kept(self, take: Take) -> None:
-        """While the bot is this replica's: its connection, its messages, and the ends of its streams."""
+    async def _kept(self) -> None:
+        """While the bot is this replica's: its connection, and the ends of its streams."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.link.run(self._came.put))
-            group.create_task(self._taking(take))
             group.create_task(self._ending_streams())
 
     async def _taking(self, take: Take) -> None:
