@@ -348,5 +348,7 @@ def run_wecom_check(options: argparse.Namespace) -> int:
         raise CommandError(str(fault), Exit.REFUSED) from fault
     wrong = [finding for finding in report(settings, surface, options.url, options.to) if finding.ok is False]
     if wrong:
-        raise CommandError(f"{surface}: {len(wrong)} of what was looked at is wrong", Exit.REFUSED)
+        raise CommandError(
+            f"{surface}: {len(wrong)} of what was looked at {'is' if len(wrong) == 1 else 'are'} wrong", Exit.REFUSED
+        )
     return Exit.DONE

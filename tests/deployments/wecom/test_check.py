@@ -3,6 +3,9 @@
 import pytest
 import yaml
 
+from benchmarks.wecom_guide import GUIDE, config_of
+from serve_app.cli import main
+from serve_app.exits import Exit
 from serve_app.wecom_check import CannotCheck, findings, section_of, surface_of
 from tests.conftest import free_port
 from tests.deployments.wecom.town import BOT_KEY
@@ -113,3 +116,15 @@ def test_a_name_is_found_without_its_kind_and_one_that_is_none_is_told_with_thos
     with pytest.raises(CannotCheck, match=r"no args\.wecom"):
         section_of("applications: [{args: {}}]", {})
     assert one["token"] == settings.bots["shop"].token.get_secret_value()
+
+
+def test_the_command_tells_what_is_wrong_a_line_each_and_exits_1(tmp_path, capsys):
+    config = tmp_path / "wecom.yaml"
+    nobody = f"http://127.0.0.1:{free_port()}"
+    config.write_text(config_of(GUIDE.read_text()).replace("http://127.0.0.1:8700", nobody))
+    assert main(["wecom-check", str(config), "desk", "--url", nobody]) == Exit.REFUSED
+    out, err = capsys.readouterr()
+    assert [line[:4] for line in out.splitlines()] == ["ok  ", "FAIL", "FAIL"]
+    assert "app/desk: 2 of what was looked at are wrong" in err
+    assert main(["wecom-check", str(config), "dsek", "--url", nobody]) == Exit.REFUSED
+    assert "name one of app/desk, bot/shop, socket/line" in capsys.readouterr().err
