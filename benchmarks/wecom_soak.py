@@ -1,8 +1,8 @@
 """The bot for a long while: ten thousand messages, and whether its memory stays flat and its database bounded.
 
 ``python -m benchmarks.wecom_soak [--callbacks 10000] [--a-second 60]`` samples the service's process and its SQLite
-file while messages come evenly, with the shortest retention there is. Exits 1 when either goes on growing once rows have
-begun to go, or a message is lost.
+file while messages come evenly, with the shortest retention there is. Exits 1 when either goes on growing once rows
+have begun to go, or a message is lost.
 """
 
 import argparse
