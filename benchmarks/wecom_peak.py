@@ -41,6 +41,7 @@ class Peak:
     burst: int = BURST
     every_s: float = EVERY_S
     poll_s: float = 2.0
+    lease_s: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ SHARES = (("p50", 0.5), ("p99", 0.99), ("longest", 1.0))
 async def play(peak: Peak, folder: Path) -> Result:
     """The whole peak, to the last message's end."""
     port = free_port()
-    given = section(port, answering=64)
+    given = section(port, answering=64, lease_s=peak.lease_s)
     found = await town(given)
     world = found.sim.world
     world.poll_s, world.retry_pause_s, world.retries = peak.poll_s, 3.0, 6

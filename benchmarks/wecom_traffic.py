@@ -36,7 +36,7 @@ def section(port: int, **limits: Any) -> dict[str, Any]:
         "apps": {"desk": app | {"encoding_aes_key": KEY, "pair_window_s": 45.0}},  # a kill parts them for long
         "bots": {"shop": {"token": "hJqcu3uJ9Tn2gXPmxx2w9kkCkCE2EPYo", "encoding_aes_key": BOT_KEY}},
         "sockets": {"line": {"bot_id": "aibBenchmark", "secret": "l" * 43}},
-        "limits": {"lease_s": 10.0, "poll_s": 0.5, **limits},
+        "limits": {"poll_s": 0.5, **limits},
         "endpoints": {"qyapi": base, "sockets": f"ws://127.0.0.1:{port}", "media": media},
     }
 

@@ -4,7 +4,7 @@ import asyncio
 
 from benchmarks.wecom_peak import Peak, play
 
-SHORT = {"callbacks": 160, "users": 40, "burst": 80, "every_s": 1.0, "poll_s": 0.5}
+SHORT = {"callbacks": 120, "users": 40, "burst": 60, "every_s": 1.0, "poll_s": 0.5, "lease_s": 3.0}
 
 
 def test_two_replicas_killed_in_the_middle_lose_nothing_and_double_nothing(postgres, tmp_path):
@@ -16,7 +16,7 @@ def test_two_replicas_killed_in_the_middle_lose_nothing_and_double_nothing(postg
 
 
 def test_beside_a_saturated_model_wecom_never_has_to_send_a_callback_again(tmp_path):
-    result = asyncio.run(play(Peak(rate=12.0, **SHORT), tmp_path))
+    result = asyncio.run(play(Peak(rate=20.0, **SHORT), tmp_path))
     faults = [fault for fault in result.faults(killed=False) if "p99" not in fault]  # a busy machine is no fault
     assert faults == [], str(result)
     assert "retries" not in result.counts
