@@ -164,10 +164,11 @@ class Delivery:
         if outcome.alert:
             logger.error("wecom %s: %s needs its operator: %s", trip.platform.surface, way.name, outcome.code)
         if outcome.verdict is Verdict.WAIT:
-            await self._outbox.postpone(reserved.id, outcome.code)
+            await self._outbox.postpone(reserved.id, reserved.again, outcome.code)
             raise Postponed(outcome.after_s)
         if outcome.verdict is Verdict.RETRY and self._may_try_again(trip.message, reserved.attempts, others):
-            await self._outbox.finish(reserved.id, Sent.PENDING, outcome.code)
+            unsure = reserved.again or outcome.maybe_sent
+            await self._outbox.finish(reserved.id, Sent.SENDING if unsure else Sent.PENDING, outcome.code)
             raise Postponed(min(LONGEST_PAUSE_S, outcome.after_s * 2.0 ** min(reserved.attempts - 1, 6)))
         if outcome.verdict in (Verdict.RETRY, Verdict.GONE):
             await self._outbox.finish(reserved.id, Sent.FAILED, outcome.code, left)

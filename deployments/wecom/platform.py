@@ -100,12 +100,16 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``code`` is the platform's word for it, ``after_s`` when to try again; ``alert``: the operator must act."""
+    """``code`` is the platform's word for it, ``after_s`` when to try again; ``alert``: the operator must act.
+
+    ``maybe_sent``: what is to be tried again may have arrived already.
+    """
 
     verdict: Verdict
     code: str = ""
     after_s: float = 0.0
     alert: bool = False
+    maybe_sent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.protocol import State as WebSocketState
 
 from deployments.wecom.sockets.frames import PUSH, RESPOND, Frame, written
 from deployments.wecom.sockets.protocol import (
@@ -75,7 +76,7 @@ class Connection:
         """The acknowledgement. One at a time for a request id. Raises NotSent, Unconfirmed."""
         turn = self._turns.setdefault(req_id, asyncio.Lock())
         async with turn:
-            if self._protocol.state is not State.SUBSCRIBED:
+            if self._protocol.state is not State.SUBSCRIBED or self._socket.state is not WebSocketState.OPEN:
                 raise NotSent("the connection is not subscribed")
             future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
             self._waiting[req_id] = command, future

@@ -201,7 +201,7 @@ class SocketPlatform:
             return Outcome(Verdict.WAIT, "not connected", SHUT_S)
         except Unconfirmed as fault:
             logger.info("wecom %s: %s", self.surface, fault)
-            return Outcome(unconfirmed, UNCONFIRMED, SHUT_S)
+            return Outcome(unconfirmed, UNCONFIRMED, SHUT_S, maybe_sent=True)
         if frame.code == NOT_SUBSCRIBED:
             return Outcome(Verdict.RETRY, str(frame.code), SHUT_S)
         if frame.code:

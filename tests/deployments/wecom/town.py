@@ -69,7 +69,7 @@ def section(port: int, **changed: dict[str, Any]) -> dict[str, Any]:
         "robots": {
             "ops": {"url": f"http://127.0.0.1:{port}/cgi-bin/webhook/send?key=693a91f6-7aaa-4bc4-97a0-0ec2caf5aaaa"}
         },
-        "limits": {"poll_s": 0.2, "lease_s": 2.0, "stream_patience_s": 1.5},
+        "limits": {"poll_s": 0.2, "lease_s": 8.0, "stream_patience_s": 1.5},
         "endpoints": {
             "qyapi": f"http://127.0.0.1:{port}",
             "sockets": f"ws://127.0.0.1:{port}",
