@@ -5,9 +5,10 @@ set -eu
 as_root=''
 [ "$(id -u)" = 0 ] || as_root=sudo
 missing=''
-for package in chromium redis-server postgresql nodejs npm fonts-noto-cjk fonts-wqy-microhei fonts-wqy-zenhei fonts-arphic-ukai fonts-arphic-uming; do
+for package in chromium redis-server postgresql fonts-noto-cjk fonts-wqy-microhei fonts-wqy-zenhei fonts-arphic-ukai fonts-arphic-uming; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
 done
+command -v npm >/dev/null || missing="$missing nodejs npm" # a Node from elsewhere brings its npm with it
 if [ -n "$missing" ]; then
   $as_root apt-get update -qq
   # shellcheck disable=SC2086  # a list of packages
