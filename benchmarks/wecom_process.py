@@ -55,6 +55,9 @@ class SaturatedModel:
     async def stream(self, prepared: Prepared, question: Question) -> AsyncGenerator[str | Answer]:
         yield await self.answer(prepared, question)
 
+    async def answers(self, replica: str) -> bool:
+        return True
+
     async def info(self) -> ModelInfo:
         return ModelInfo("benchmark", "cpu", "float32", "none", 1, "none", Level.FULL, "benchmark", 9000, 4, 8)
 
