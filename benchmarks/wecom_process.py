@@ -16,7 +16,18 @@ from urllib.request import ProxyHandler, build_opener
 
 import uvicorn
 
-from deployments.contract import OVERVIEW, Answer, Level, Load, ModelInfo, Prepared, PreprocessInfo, Question, Usage
+from deployments.contract import (
+    OVERVIEW,
+    Answer,
+    Level,
+    Load,
+    ModelInfo,
+    Prepared,
+    PreprocessInfo,
+    Question,
+    Usage,
+    View,
+)
 from deployments.errors import Overloaded
 from deployments.ingress.download.fetch import Fetcher
 from deployments.ingress.http.app import create_app
@@ -65,7 +76,9 @@ class SaturatedModel:
 class PassingPreprocessor:
     """Takes every picture as it is: decoding is measured elsewhere."""
 
-    async def prepare(self, data: bytes, level: Level, deadline: float, most_tokens: int | None) -> Prepared:
+    async def prepare(
+        self, data: bytes, level: Level, deadline: float, most_tokens: int | None, view: View
+    ) -> Prepared:
         digest = sha256(data).hexdigest()
         return Prepared((), digest, ((112, 112),), (OVERVIEW,), ((0, 0, 9, 9),), (9, 9), "PNG", (9, 9), 1.0)
 
