@@ -1,5 +1,5 @@
 """The command line: ``check`` a config, ``preflight`` this machine, ``quantize`` or ``verify`` a checkpoint, ``digest``
-a picture, ``wait`` for a service, ``ask`` it, ``wecom-sim`` beside it. One-line errors, telling exit codes.
+a picture, ``wait`` for a service, ``ask`` it, ``wecom-sim`` beside it, ``wecom-check`` a chat surface.
 """
 
 import argparse
@@ -169,6 +169,18 @@ def parser() -> argparse.ArgumentParser:
     simulate.add_argument("--url", type=address, default=URL, help="the service (default %(default)s)")
     simulate.add_argument("--mode", action="append", default=[], metavar="MODE", help="a habit of WeCom's to play")
     simulate.set_defaults(run=run_wecom_sim)
+
+    look = commands.add_parser(
+        "wecom-check",
+        help="see whether a WeCom surface's keys, tokens, address and rights are right",
+        description="Uses each of them once, beside the running service, and says what to do about what is wrong. "
+        "Nobody in WeCom sees anything of it, but for the message that --to sends.",
+    )
+    look.add_argument("config", type=Path, metavar="CONFIG", help="the service's config file (YAML)")
+    look.add_argument("name", metavar="NAME", help="a surface's name: desk, or app/desk where several are called so")
+    look.add_argument("--url", type=address, default=URL, help="the service, as WeCom calls it (default %(default)s)")
+    look.add_argument("--to", default="", metavar="USERID", help="send this user a test message from the app")
+    look.set_defaults(run=run_wecom_check)
     return top
 
 
@@ -323,4 +335,20 @@ def run_wecom_sim(options: argparse.Namespace) -> int:
         serve(found, host, port)
     except SystemExit as fault:  # uvicorn has told why, a port that is taken
         raise CommandError(f"cannot serve on {host}:{port}", Exit.USAGE) from fault
+    return Exit.DONE
+
+
+def run_wecom_check(options: argparse.Namespace) -> int:
+    from serve_app.wecom_check import CannotCheck, report, section_of, surface_of
+
+    try:
+        settings = section_of(config_text(options.config), os.environ)
+        surface, _ = surface_of(settings, options.name)
+    except CannotCheck as fault:
+        raise CommandError(str(fault), Exit.REFUSED) from fault
+    wrong = [finding for finding in report(settings, surface, options.url, options.to) if finding.ok is False]
+    if wrong:
+        raise CommandError(
+            f"{surface}: {len(wrong)} of what was looked at {'is' if len(wrong) == 1 else 'are'} wrong", Exit.REFUSED
+        )
     return Exit.DONE

@@ -11,9 +11,10 @@ from sqlalchemy import Connection, and_, exists, func, or_, select, update
 from sqlalchemy.sql import ColumnElement
 
 from deployments.store.database import Database
+from deployments.store.outbox import Sent
 from deployments.store.pairing import joined
 from deployments.store.rows import FIELDS, Message, NewMessage, State, cleaned, insert_if_new, message_of, storable
-from deployments.store.tables import messages, pictures
+from deployments.store.tables import messages, pictures, sends
 
 COLUMNS = [messages.c[name] for name in FIELDS]
 BLOCKING = (State.WAITING, State.READY)
@@ -80,13 +81,15 @@ class Inbox:
         ended = mine.values(stream_text=storable(text), stream_finished=True)
         await self._database.run(lambda connection: connection.execute(ended))
 
-    async def fetched(self, id: int, state: State, reason: str) -> bool:
+    async def fetched(self, id: int, way: str, state: State, reason: str) -> bool:
         """Ends an offered message whose stream is being fetched, or makes it ready where more is to be said.
+
+        What was offered on that way has then been sent.
 
         False if somebody has taken it over: then another way carries its answer.
         """
         now = self._clock()
-        return await self._database.run(lambda connection: _fetched(connection, id, state, reason, now))
+        return await self._database.run(lambda connection: _fetched(connection, id, way, state, reason, now))
 
     async def last_picture(self, message: Message, remember_s: float) -> int | None:
         """The id of the sender's last picture in the chat, if it is recent enough."""
@@ -115,11 +118,13 @@ class Inbox:
         return found
 
 
-def _fetched(connection: Connection, id: int, state: State, reason: str, now: float) -> bool:
+def _fetched(connection: Connection, id: int, way: str, state: State, reason: str, now: float) -> bool:
     offered = and_(messages.c.id == id, messages.c.state == State.OFFERED, messages.c.lease_owner.is_(None))
     left = connection.execute(select(messages.c.answer).where(offered).with_for_update()).first()
     if left is None:
         return False
+    offer = update(sends).where(sends.c.message_id == id, sends.c.way == way)
+    connection.execute(offer.values(state=Sent.SENT, code="fetched"))
     if not left[0]:
         return end(connection, id, state, reason, now, None)
     connection.execute(update(messages).where(offered).values(state=State.READY, due_at=now))

@@ -72,6 +72,16 @@ class Outbox:
         """What became of it; ``rest`` is then what of the message's answer is still to be sent."""
         await self._database.run(lambda connection: _finish(connection, id, state, code, rest))
 
+    async def postpone(self, id: int, again: bool, code: str) -> None:
+        """It has not been sent, and that was no attempt; one that had been begun before (``again``) stays so."""
+        values = {
+            "state": Sent.SENDING if again else Sent.PENDING,
+            "code": storable(code)[:64],
+            "attempts": sends.c.attempts - 1,
+        }
+        mine = update(sends).where(sends.c.id == id).values(values)
+        await self._database.run(lambda connection: connection.execute(mine))
+
     async def fail(self, message_id: int, way: str, code: str) -> None:
         """Every send of the message on that way has come to nothing."""
         mine = update(sends).where(sends.c.message_id == message_id, sends.c.way == way, sends.c.kind == "answer")

@@ -27,6 +27,7 @@ from deployments.wecom.platform import (
     Poll,
     RawRequest,
     Snapshot,
+    Take,
     Verdict,
     Way,
 )
@@ -114,7 +115,7 @@ class AppPlatform:
             logger.warning("wecom %s: message/send: %s", self.surface, self._fault or outcome.code)
         return outcome
 
-    async def serve(self) -> None:
+    async def serve(self, take: Take) -> None:
         return
 
     def is_here(self) -> bool:

@@ -22,6 +22,7 @@ from deployments.wecom.platform import (
     Poll,
     RawRequest,
     Snapshot,
+    Take,
     Way,
 )
 from deployments.wecom.settings import BotSettings
@@ -84,7 +85,7 @@ class BotPlatform:
             return await response_url.send(self._parts.calls, inbound, part)
         return await self._parts.robots.send(way, part)
 
-    async def serve(self) -> None:
+    async def serve(self, take: Take) -> None:
         return
 
     def is_here(self) -> bool:

@@ -20,6 +20,8 @@ from deployments.wecom.streams import STREAM, ending_of
 logger = logging.getLogger("ray.serve")
 
 MOST_ATTEMPTS = 5
+"""On a way beside which there is another; on the last one there are attempts as long as an answer is of use."""
+LONGEST_PAUSE_S = 60.0
 CUT = "…"
 TWINS_BYTES = 60
 ANSWER, HOLDING = "answer", "holding"
@@ -35,7 +37,7 @@ class Postponed(Exception):
 
 @dataclass(slots=True)
 class _Trip:
-    """One message's delivery: what is left to say, and what became of the rest."""
+    """One message's delivery: what is left to say, what became of the rest, and which ways a crash cut short."""
 
     message: Message
     inbound: Inbound
@@ -43,6 +45,7 @@ class _Trip:
     rest: str
     doubts: bool = False
     failures: list[str] | None = None
+    cut_short: frozenset[str] = frozenset()
 
 
 class Delivery:
@@ -57,10 +60,15 @@ class Delivery:
         rows = [row for row in await self._outbox.of(message.id) if row["kind"] == ANSWER]
         gone = {row["way"]: f"{row['way']}: {row['code']}" for row in rows if row["state"] == Sent.FAILED}
         doubts = any(row["state"] == Sent.IN_DOUBT for row in rows)
-        trip = _Trip(message, inbound, platform, message.answer or "", doubts, list(gone.values()))
+        cut_short = frozenset(row["way"] for row in rows if row["state"] == Sent.SENDING)
+        trip = _Trip(message, inbound, platform, message.answer or "", doubts, list(gone.values()), cut_short)
         used = [row["way"] for row in rows if row["state"] in (Sent.SENT, Sent.IN_DOUBT)]
+        if used and not trip.rest:
+            await self._end(trip, used[-1])
+            return
         ways = [way for way in platform.ways(message, inbound) if way.name not in gone]
         ways = [way for way in ways if not way.most_parts or used.count(way.name) < way.most_parts]
+        ways.sort(key=lambda way: way.name not in cut_short)  # what a crash cut short may have arrived
         for place, way in enumerate(ways):
             if await self._on(trip, way, bool(ways[place + 1 :])):
                 return
@@ -101,6 +109,10 @@ class Delivery:
 
     async def _on(self, trip: _Trip, way: Way, others: bool) -> bool:
         """Whether the message needs no further way."""
+        if way.expires_at <= self._clock() and way.name in trip.cut_short and not way.polled:
+            trip.doubts = True
+            await self._end(trip, way.name)
+            return True
         if way.expires_at <= self._clock():
             self._failed(trip, way, "expired")
             return False
@@ -109,8 +121,8 @@ class Delivery:
             return await self._offered(trip, way, parts)
         if way.most_parts and len(parts) > way.most_parts:
             trip.rest = "\n".join(parts[way.most_parts :])
-            return await self._sent(trip, way, parts[: way.most_parts], trip.rest) and False
-        if not await self._sent(trip, way, parts, ""):
+            return await self._sent(trip, way, parts[: way.most_parts], trip.rest, others) and False
+        if not await self._sent(trip, way, parts, "", others):
             return False
         await self._end(trip, way.name)
         return True
@@ -130,7 +142,7 @@ class Delivery:
             self._failed(trip, way, "ended")
         return offered
 
-    async def _sent(self, trip: _Trip, way: Way, parts: list[str], beyond: str) -> bool:
+    async def _sent(self, trip: _Trip, way: Way, parts: list[str], beyond: str, others: bool) -> bool:
         """Whether all the parts are out, or in doubt; if not, what is left of them is the trip's."""
         for position, text in enumerate(parts):
             sending = Sending(
@@ -141,19 +153,23 @@ class Delivery:
                 raise Postponed(reserved.wait_s)
             if reserved.state is Sent.SENDING:
                 left = "\n".join(filter(None, [*parts[position:], beyond]))
-                if not await self._one(trip, way, reserved, left, beyond):
+                if not await self._one(trip, way, reserved, left, beyond, others):
                     return False
             trip.doubts |= reserved.state is Sent.IN_DOUBT
         return True
 
-    async def _one(self, trip: _Trip, way: Way, reserved: Reserved, left: str, beyond: str) -> bool:
+    async def _one(self, trip: _Trip, way: Way, reserved: Reserved, left: str, beyond: str, others: bool) -> bool:
         """Whether the part is out, or in doubt. Raises Postponed."""
         outcome = await trip.platform.send(way, trip.inbound, Outgoing(reserved.body, again=reserved.again))
         if outcome.alert:
             logger.error("wecom %s: %s needs its operator: %s", trip.platform.surface, way.name, outcome.code)
-        if outcome.verdict is Verdict.RETRY and reserved.attempts < MOST_ATTEMPTS:
-            await self._outbox.finish(reserved.id, Sent.PENDING, outcome.code)
+        if outcome.verdict is Verdict.WAIT:
+            await self._outbox.postpone(reserved.id, reserved.again, outcome.code)
             raise Postponed(outcome.after_s)
+        if outcome.verdict is Verdict.RETRY and self._may_try_again(trip.message, reserved.attempts, others):
+            unsure = reserved.again or outcome.maybe_sent
+            await self._outbox.finish(reserved.id, Sent.SENDING if unsure else Sent.PENDING, outcome.code)
+            raise Postponed(min(LONGEST_PAUSE_S, outcome.after_s * 2.0 ** min(reserved.attempts - 1, 6)))
         if outcome.verdict in (Verdict.RETRY, Verdict.GONE):
             await self._outbox.finish(reserved.id, Sent.FAILED, outcome.code, left)
             self._failed(trip, way, outcome.code)
@@ -163,8 +179,14 @@ class Delivery:
             logger.warning("wecom message %s: %s is in doubt: %s", trip.message.id, way.name, outcome.code)
             trip.doubts = True
         state = Sent.IN_DOUBT if outcome.verdict is Verdict.IN_DOUBT else Sent.SENT
-        await self._outbox.finish(reserved.id, state, outcome.code, beyond or None)
+        # A way that can be used once leaves nothing to say but what is beyond it, also if a crash comes before the end.
+        await self._outbox.finish(reserved.id, state, outcome.code, beyond if way.most_parts else beyond or None)
         return True
+
+    def _may_try_again(self, message: Message, attempts: int, others: bool) -> bool:
+        return (
+            attempts < MOST_ATTEMPTS if others else self._clock() < message.received_at + self._limits.give_up_after_s
+        )
 
     @staticmethod
     def _failed(trip: _Trip, way: Way, code: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from deployments.store.shared import Leases
 from deployments.wecom.calls import Calls
 from deployments.wecom.pictures import PictureSource
 from deployments.wecom.robots import Robots
@@ -12,6 +13,8 @@ from deployments.wecom.tokens import AccessTokens
 
 @dataclass(frozen=True, slots=True)
 class Parts:
+    """``qyapi`` and ``sockets`` are WeCom's addresses, ``owner`` is this replica's name in leases."""
+
     calls: Calls
     qyapi: str
     tokens: AccessTokens
@@ -20,3 +23,7 @@ class Parts:
     texts: Texts
     limits: Limits
     clock: Callable[[], float]
+    leases: Leases
+    owner: str
+    sockets: str
+    proxy: str | None

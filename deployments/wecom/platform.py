@@ -4,7 +4,7 @@ An adapter turns the platform's requests into messages and answers into the plat
 decides on no order, and retries nothing: that is the core's (``receiving``, ``worker``, ``delivery``, ``streams``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
@@ -92,6 +92,7 @@ class Verdict(StrEnum):
     """What became of a send."""
 
     SENT = "sent"
+    WAIT = "wait"  # not sent, for the way is shut at the moment: no attempt
     RETRY = "retry"  # not sent; the same again, later
     GONE = "gone"  # not sent, and never will be on this way
     IN_DOUBT = "in_doubt"  # sent or not: nobody knows
@@ -99,12 +100,16 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``code`` is the platform's word for it, ``after_s`` when to try again; ``alert``: the operator must act."""
+    """``code`` is the platform's word for it, ``after_s`` when to try again; ``alert``: the operator must act.
+
+    ``maybe_sent``: what is to be tried again may have arrived already.
+    """
 
     verdict: Verdict
     code: str = ""
     after_s: float = 0.0
     alert: bool = False
+    maybe_sent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,10 @@ class Health:
     ok: bool = True
     detail: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
+
+
+Take = Callable[["Platform", Inbound], Awaitable[Message]]
+"""Stores a message, once however often it comes."""
 
 
 class Platform(Protocol):
@@ -159,8 +168,11 @@ class Platform(Protocol):
         """Hands one part to the platform, once."""
         ...
 
-    async def serve(self) -> None:
-        """Runs what the surface needs all the time, a connection of its own; ends when cancelled."""
+    async def serve(self, take: Take) -> None:
+        """Runs what the surface needs all the time, a connection of its own; ends when cancelled.
+
+        What comes over the connection is given to ``take``, which stores it.
+        """
         ...
 
     def is_here(self) -> bool:

@@ -26,6 +26,7 @@ from deployments.wecom.platform import (
     Poll,
     RawRequest,
     Snapshot,
+    Take,
     Way,
 )
 from deployments.wecom.settings import RelaySettings
@@ -72,7 +73,7 @@ class RelayPlatform:
     async def send(self, way: Way, inbound: Inbound, part: Outgoing) -> Outcome:
         return await self._parts.robots.send(way, part)
 
-    async def serve(self) -> None:
+    async def serve(self, take: Take) -> None:
         return
 
     def is_here(self) -> bool:

@@ -31,6 +31,7 @@ from deployments.wecom.relay import RelayPlatform
 from deployments.wecom.robots import Robots
 from deployments.wecom.secrets import with_secrets
 from deployments.wecom.settings import Surface, WecomSettings
+from deployments.wecom.sockets.platform import SocketPlatform
 from deployments.wecom.streams import Streams
 from deployments.wecom.tokens import AccessTokens
 from deployments.wecom.waking import Waking
@@ -63,7 +64,7 @@ class WecomService:
         self.surfaces = surfaces_of(settings)
         self.platforms: dict[str, Platform] = {}
         texts, limits = settings.texts, settings.limits
-        self.streams = Streams(self.inbox, self.outbox, texts, clock, self.waking.wake)
+        self.streams = Streams(self.inbox, texts, clock, self.waking.wake)
         fetching = Fetching(self.inbox)
         self.receiving = Receiving(self.inbox, self.streams, fetching, self.surfaces, texts, self.waking)
         delivery = Delivery(self.inbox, self.outbox, self.owner, texts, limits, clock)
@@ -77,7 +78,7 @@ class WecomService:
     def start(self) -> None:
         """Begins to work, on the running loop."""
         jobs = [self.worker.run(), self.worker.keep_leases(), self._purge()]
-        jobs += [platform.serve() for platform in self.platforms.values()]
+        jobs += [platform.serve(self.receiving.take) for platform in self.platforms.values()]
         self._tasks = [asyncio.create_task(job) for job in jobs]
 
     async def stop(self) -> None:
@@ -108,12 +109,16 @@ class WecomService:
         most = settings.limits.max_picture_bytes
         pictures = PictureSource(downloader, settings.endpoints, self._calls, most)
         robots = Robots(settings.robots, self._calls)
-        return Parts(self._calls, base, tokens, pictures, robots, settings.texts, settings.limits, self._clock)
+        return Parts(
+            self._calls, base, tokens, pictures, robots, settings.texts, settings.limits, self._clock, self.leases,
+            self.owner, settings.endpoints.sockets, settings.endpoints.proxy,
+        )  # fmt: skip
 
     def _platforms(self, parts: Parts) -> dict[str, Platform]:
         settings = self.settings
         found: list[Platform] = [AppPlatform(name, one, parts) for name, one in settings.apps.items()]
         found += [BotPlatform(name, one, parts) for name, one in settings.bots.items()]
+        found += [SocketPlatform(name, one, parts) for name, one in settings.sockets.items()]
         found += [RelayPlatform(name, one, parts) for name, one in settings.relays.items()]
         return {platform.surface: platform for platform in found}
 
@@ -134,6 +139,7 @@ def surfaces_of(settings: WecomSettings) -> dict[str, Surface]:
     for kind, group in (
         ("app", settings.apps),
         ("bot", settings.bots),
+        ("socket", settings.sockets),
         ("relay", settings.relays),
     ):
         found |= {f"{kind}/{name}": one for name, one in group.items()}
@@ -147,8 +153,9 @@ def wecom_service(
     pipeline: Asking,
     downloader: Downloader,
     environment: Mapping[str, str] = os.environ,
+    clock: Callable[[], float] = time.time,
 ) -> WecomService:
     """The service with its secrets and its database. Raises SecretsMissing, or whatever keeps the database shut."""
     complete = with_secrets(settings, environment)
     database = opened(expanded(store.url, environment), store.connections, root)
-    return WecomService(complete, database, pipeline, downloader)
+    return WecomService(complete, database, pipeline, downloader, clock)

@@ -60,6 +60,14 @@ def _checked_base(url: str) -> str:
     return url.rstrip("/")
 
 
+def _checked_proxy(url: str) -> str:
+    """Any host: what goes through it is encrypted all the way."""
+    parts = urlsplit(VARIABLE.sub("x", url))
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError("must be an HTTP proxy's address such as http://proxy.example.com:3128")
+    return url.rstrip("/")
+
+
 def is_loopback(host: str) -> bool:
     try:
         return ip_address(host) in LOOPBACK
@@ -73,7 +81,9 @@ Token = Annotated[SecretStr, AfterValidator(_checked_token)]
 Secret = Annotated[SecretStr, AfterValidator(_checked_secret)]
 RobotUrl = Annotated[SecretStr, AfterValidator(_checked_robot)]
 CorpId = Annotated[str, StringConstraints(pattern=r"^(\$\{[A-Za-z_]\w*\}|w[wxpk][0-9a-zA-Z]{8,32})$")]
+BotId = Annotated[str, StringConstraints(pattern=r"^(\$\{[A-Za-z_]\w*\}|[A-Za-z0-9_=+/-]{4,128})$")]
 BaseUrl = Annotated[str, AfterValidator(_checked_base)]
+ProxyUrl = Annotated[str, AfterValidator(_checked_proxy)]
 Text = Annotated[str, StringConstraints(pattern=r"\S", max_length=600)]
 
 MEDIA = FetchKnobs(
@@ -140,6 +150,18 @@ class BotSettings(Signed):
     bot_name: str = Field("", max_length=64, description="removed from questions as a mention")
 
 
+class SocketSettings(Surface):
+    """An AI bot over the long connection: it needs no public address."""
+
+    bot_id: BotId
+    secret: Secret
+    bot_name: str = Field("", max_length=64, description="removed from questions as a mention")
+    heartbeat_s: float = Field(30.0, gt=0, le=60, description="between heartbeats; two without an answer end it")
+    retakes_per_hour: int = Field(3, ge=0, le=60, description="how often it is taken back from a foreign client")
+    retake_pause_s: float = Field(30.0, gt=0, le=3600, description="before the first of them; then twice as long")
+    resend_in_doubt: bool = Field(False, description="send again what a crash left in doubt; it may come twice")
+
+
 class RobotSettings(Section):
     """A group's webhook: it only sends."""
 
@@ -158,7 +180,8 @@ class Endpoints(Section):
     """Where WeCom is; the simulator's on this machine."""
 
     qyapi: BaseUrl = "https://qyapi.weixin.qq.com"
-    proxy: BaseUrl | None = Field(None, description="an HTTP proxy for calls of qyapi")
+    sockets: BaseUrl = "wss://openws.work.weixin.qq.com"
+    proxy: ProxyUrl | None = Field(None, description="an HTTP proxy for calls of qyapi and for long connections")
     media: FetchKnobs = MEDIA
 
 
@@ -179,6 +202,7 @@ class WecomSettings(Section):
 
     apps: dict[Name, AppSettings] = {}
     bots: dict[Name, BotSettings] = {}
+    sockets: dict[Name, SocketSettings] = {}
     robots: dict[Name, RobotSettings] = {}
     relays: dict[Name, RelaySettings] = {}
     texts: Texts = Texts()
@@ -188,11 +212,14 @@ class WecomSettings(Section):
     @model_validator(mode="after")
     def _robots_exist(self) -> "WecomSettings":
         named = [(f"relays.{name}", robot) for name, relay in self.relays.items() for robot in relay.robots]
-        for kind in ("apps", "bots", "relays"):
+        for kind in ("apps", "bots", "sockets", "relays"):
             found: dict[str, Surface] = getattr(self, kind)
             named += [(f"{kind}.{name}", one.fallback_robot) for name, one in found.items() if one.fallback_robot]
         for place, robot in named:
             if robot not in self.robots:
                 known = ", ".join(self.robots) or "none"
                 raise ValueError(f"{place} names the robot '{robot}', which is not configured (configured: {known})")
+        ids = [one.bot_id for one in self.sockets.values()]
+        if len(ids) != len(set(ids)):
+            raise ValueError("sockets: two of them have the same bot_id: a bot has one connection")
         return self

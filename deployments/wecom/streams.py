@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable
 
 from deployments.store.inbox import Inbox
-from deployments.store.outbox import Outbox, Sent
 from deployments.store.rows import Message, State
 from deployments.wecom.inbound import Inbound
 from deployments.wecom.platform import Platform, Snapshot
@@ -17,10 +16,8 @@ STREAM = "stream"
 
 
 class Streams:
-    def __init__(
-        self, inbox: Inbox, outbox: Outbox, texts: Texts, clock: Callable[[], float], wake: Callable[[], None]
-    ) -> None:
-        self._inbox, self._outbox, self._texts, self._clock, self._wake = inbox, outbox, texts, clock, wake
+    def __init__(self, inbox: Inbox, texts: Texts, clock: Callable[[], float], wake: Callable[[], None]) -> None:
+        self._inbox, self._texts, self._clock, self._wake = inbox, texts, clock, wake
 
     async def polled(self, platform: Platform, stream_id: str) -> Snapshot:
         """What the stream shows; one that nobody knows any more ends with the fallback text."""
@@ -55,12 +52,9 @@ class Streams:
 
     async def _fetched(self, message: Message) -> bool:
         """Whether the answer is the stream's to show: another way may have taken it over."""
-        if not await self._inbox.fetched(message.id, *ending_of(message, STREAM)):
+        if not await self._inbox.fetched(message.id, STREAM, *ending_of(message, STREAM)):
             again = await self._inbox.get(message.id)  # ended by another poll at the same moment?
             return again is not None and again.stream_text == message.stream_text and again.ended_at is not None
-        for row in await self._outbox.of(message.id):
-            if row["way"] == STREAM:
-                await self._outbox.finish(row["id"], Sent.SENT, "fetched")
         self._wake()
         return True
 

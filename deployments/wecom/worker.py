@@ -171,7 +171,9 @@ class Worker:
         """The answer. Raises Postponed, once the holding text has gone out, when the service holds."""
         image = await asyncio.to_thread(Upload.of, data)
         request_id = f"wecom-{message.id}-{place}"
-        ask = Ask(request_id, self._waking.now(), image, question, tenant=f"wecom/{platform.surface}")
+        ask = Ask(
+            request_id, self._waking.now(), image, question, tenant=f"wecom/{platform.surface}", user=message.sender
+        )
         reply = await self._pipeline.ask(ask)
         if reply.level is Level.HOLDING:
             await self._delivery.hold(platform, message, inbound)

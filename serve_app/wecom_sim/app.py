@@ -34,6 +34,7 @@ def simulator(world: World, base_url: str, bot_url: str) -> Simulator:
     routes = [
         Route("/cgi-bin/gettoken", qyapi.gettoken),
         Route("/cgi-bin/getcallbackip", qyapi.callback_addresses),
+        Route("/cgi-bin/agent/get", qyapi.agent),
         Route("/cgi-bin/message/send", qyapi.message_send, methods=["POST"]),
         Route("/cgi-bin/media/get", media.get),
         Route("/cgi-bin/webhook/send", qyapi.webhook_send, methods=["POST"]),

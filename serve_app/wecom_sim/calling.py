@@ -1,7 +1,6 @@
 """Callbacks to the bot: signed, encrypted, repeated when no answer comes in time; and streams asked after."""
 
 import asyncio
-import contextlib
 import json
 import time
 from dataclasses import dataclass
@@ -20,12 +19,13 @@ ENVELOPE = (
 
 @dataclass(frozen=True)
 class Callback:
-    """One callback: where to, with what inside. ``is_xml`` for apps."""
+    """One callback: where to, with what inside. ``is_xml`` for apps, ``is_poll`` where it asks after a stream."""
 
     url: str
     seal: Seal
     inner: bytes
     is_xml: bool
+    is_poll: bool = False
 
 
 class Calling:
@@ -52,10 +52,16 @@ class Calling:
         for attempt in range(1 + self.world.retries):
             if attempt:
                 self.world.counts["retries"] += 1
-            with contextlib.suppress(TimeoutError, httpx2.HTTPError):
+            try:
                 reply = await self._once(callback)
-                if reply is not None and not self._is_lost(attempt):
-                    return self._opened(callback, reply)
+            except httpx2.TimeoutException:
+                continue
+            except httpx2.HTTPError:
+                await asyncio.sleep(self.world.retry_pause_s)
+                continue
+            if reply is not None and not self._is_lost(attempt):
+                return self._opened(callback, reply)
+            await asyncio.sleep(self.world.retry_pause_s)
         self.world.counts["callbacks lost"] += 1
         return None
 
@@ -73,7 +79,7 @@ class Calling:
             body = json.dumps({"encrypt": encrypt}).encode()
         began = time.monotonic()
         response = await self._client.post(callback.url, params=query, content=body, timeout=self.world.patience_s)
-        self.world.acknowledged_s.append(time.monotonic() - began)
+        (self.world.polled_s if callback.is_poll else self.world.acknowledged_s).append(time.monotonic() - began)
         self.world.counts[f"callback {response.status_code}"] += 1
         if response.status_code != 200:
             return None
@@ -102,9 +108,8 @@ class Calling:
             await asyncio.sleep(self.world.poll_s)
             body = {"msgid": msgid, "aibotid": surface, "msgtype": "stream", "stream": {"id": stream["id"]}}
             self.world.counts["polls"] += 1
-            reply_now = await self.deliver(
-                Callback(url, seal, json.dumps(body | {"from": {"userid": chat}}).encode(), False)
-            )
+            inner = json.dumps(body | {"from": {"userid": chat}}).encode()
+            reply_now = await self.deliver(Callback(url, seal, inner, False, is_poll=True))
             if not reply_now:
                 continue
             stream = json.loads(reply_now)["stream"]

@@ -10,6 +10,11 @@ from serve_app.wecom_sim.world import World
 
 MESSAGE_QUOTA = ((30, 60.0), (1000, 3600.0))
 ROBOT_QUOTA = ((20, 60.0),)
+REFUSALS = {
+    "busy": (-1, "system busy"),
+    "over-frequency": (45009, "api freq out of limit"),
+    "untrusted-address": (60020, "not allow to access from your ip, from ip: 203.0.113.7"),
+}
 LIMITS = {"text": 2048, "markdown": 4096, "markdown_v2": 4096}
 
 
@@ -27,18 +32,32 @@ class Qyapi:
         return _fault(40001 if known else 40013, "invalid credential")
 
     async def callback_addresses(self, request: Request) -> JSONResponse:
-        _, code = self.world.app_of(request.query_params.get("access_token", ""))
-        return _fault(code) if code else _ok(ip_list=["101.226.103.*", "127.0.0.1"])
+        _, fault = self._app(request)
+        return fault or _ok(ip_list=["101.226.103.*", "127.0.0.1"])
+
+    async def agent(self, request: Request) -> JSONResponse:
+        name, fault = self._app(request)
+        if fault is None and request.query_params.get("agentid") != str(self.world.apps[name].agent_id):
+            return _fault(301002, "not allow operate another agent with this accesstoken")
+        return fault or _ok(agentid=self.world.apps[name].agent_id, name=name)
+
+    def _app(self, request: Request) -> tuple[str, JSONResponse | None]:
+        """The app that calls, or why it may not."""
+        name, code = self.world.app_of(request.query_params.get("access_token", ""))
+        if code:
+            return "", _fault(code, "invalid access_token")
+        for mode, (refused, errmsg) in REFUSALS.items():
+            if mode in self.world.modes:
+                return "", _fault(refused, errmsg)
+        return name, None
 
     async def message_send(self, request: Request) -> JSONResponse:
         """Over the limit a member's messages are dropped without an error, as WeCom does."""
         world, body = self.world, await request.json()
         world.counts["message/send"] += 1
-        name, code = world.app_of(request.query_params.get("access_token", ""))
-        if code:
-            return _fault(code)
-        if "busy" in world.modes:
-            return _fault(-1, "system busy")
+        name, fault = self._app(request)
+        if fault is not None:
+            return fault
         if body.get("agentid") != world.apps[name].agent_id:
             return _fault(301002, "not allow operate another agent with this accesstoken")
         kind, text = body.get("msgtype"), str(body.get(body.get("msgtype"), {}).get("content", ""))

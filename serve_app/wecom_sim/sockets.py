@@ -66,7 +66,11 @@ class Sockets:
             return
         req_id = secrets.token_hex(12)
         self.asked[req_id] = Asked(bot, chat, msgid, self.world.clock())
-        await self._send(socket, "aibot_msg_callback", body, req_id)
+        try:
+            await self._send(socket, "aibot_msg_callback", body, req_id)
+        except (WebSocketDisconnect, RuntimeError):  # it is closing: the next connection gets the message
+            del self.asked[req_id]
+            self.pending.setdefault(bot, []).append((chat, msgid, body))
 
     async def event(self, bot: str, user: str, event: str) -> None:
         socket, req_id = self.live[bot], secrets.token_hex(12)

@@ -49,8 +49,11 @@ class Users:
         return msgid
 
     async def event(self, surface: str, user: str, event: str, key: str = "", at: int = 0) -> bytes | None:
-        """Something that happens on an app or a bot."""
+        """Something that happens on an app or a bot; what the bot replies at once."""
         kind, _, name = surface.partition("/")
+        if kind == "socket":
+            await self.sockets.event(name, user, event)
+            return None
         at = at or int(self.world.clock())
         if kind == "app":
             app = self.world.apps[name]
@@ -93,9 +96,14 @@ class Users:
         body = self.body(said, msgid, surface, bot.name, lambda picture: {"url": self.media.post(picture, key)})
         first = await self.calling.deliver(Callback(url, bot.seal, json.dumps(body).encode(), False))
         if first:
-            following = asyncio.create_task(self.calling.follow(url, surface, bot.seal, chat, msgid, first))
-            self._following.add(following)
-            following.add_done_callback(self._following.discard)
+            self.follow(url, surface, chat, msgid, first)
+
+    def follow(self, url: str, surface: str, chat: str, msgid: str, first: bytes) -> None:
+        """Shows a bot's reply to whoever is in the chat, and what becomes of its stream."""
+        seal = self.world.bots[surface.partition("/")[2]].seal
+        following = asyncio.create_task(self.calling.follow(url, surface, seal, chat, msgid, first))
+        self._following.add(following)
+        following.add_done_callback(self._following.discard)
 
     async def _to_socket(self, name: str, said: Said, msgid: str) -> None:
         socket = self.world.sockets[name]

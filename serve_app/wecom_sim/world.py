@@ -10,7 +10,8 @@ from serve_app.wecom_sim.cipher import Seal
 
 MODES = (
     "lost-acknowledgement", "lost-first-reply", "early-event", "clean-close", "req-ids-die", "token-kills-old",
-    "unlicensed-user", "picture-expired", "raw-newlines", "busy",
+    "unlicensed-user", "picture-expired", "raw-newlines", "busy", "over-frequency",
+    "untrusted-address",
 )  # fmt: skip
 DEFAULT_MODES = frozenset(("req-ids-die",))
 
@@ -57,7 +58,10 @@ class Seen:
 
 @dataclass
 class World:
-    """``patience_s`` is how long a callback may take, after which it is repeated ``retries`` times."""
+    """``patience_s`` is how long a callback may take, after which it is repeated ``retries`` times.
+
+    Where nobody answers, or with another status than 200, the next attempt comes after ``retry_pause_s``.
+    """
 
     clock: Callable[[], float] = time.time
     apps: dict[str, SimApp] = field(default_factory=dict)
@@ -68,6 +72,7 @@ class World:
     unlicensed: set[str] = field(default_factory=set)
     patience_s: float = 5.0
     retries: int = 3
+    retry_pause_s: float = 0.0
     poll_s: float = 0.5
     picture_lasts_s: float = 300.0
     quotas: bool = True
@@ -77,6 +82,7 @@ class World:
     response_codes: dict[str, tuple[str, str, str, float]] = field(default_factory=dict)
     used_codes: set[str] = field(default_factory=set)
     acknowledged_s: list[float] = field(default_factory=list)
+    polled_s: list[float] = field(default_factory=list)
     _sent: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _texts: dict[tuple[str, str], float] = field(default_factory=dict)
 

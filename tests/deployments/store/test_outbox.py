@@ -36,6 +36,17 @@ def test_what_a_crash_cut_short_is_sent_again_if_that_does_no_harm_with_the_same
     assert run(outbox.of(1))[0]["attempts"] == 2
 
 
+def test_what_was_not_sent_is_no_attempt_and_what_a_crash_cut_short_stays_so(outbox, run):
+    first = run(outbox.reserve(PART))
+    run(outbox.postpone(first.id, first.again, "not connected"))
+    second = run(outbox.reserve(PART))
+    assert (second.again, second.attempts) == (False, 1)
+    third = run(outbox.reserve(PART))  # the second was cut short
+    run(outbox.postpone(third.id, third.again, "not connected"))
+    fourth = run(outbox.reserve(PART))
+    assert (fourth.again, fourth.attempts) == (True, 2)
+
+
 def test_any_other_is_in_doubt_and_stays_so(outbox, run):
     push = replace(PART, repeatable=False)
     run(outbox.reserve(push))

@@ -14,6 +14,7 @@ APP = {
     "encoding_aes_key": "jWmYm7qr5nMoAUwZRjGtBxmz3KA1tkAj3ykkR6q2B2C",
 }
 ROBOT = {"url": "https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=${ROBOT_KEY}"}
+SOCKET = {"bot_id": "aibExample", "secret": "${SECRET}"}
 DIGEST = "a" * 64
 ENVIRONMENT = {"SECRET": "s" * 43, "ROBOT_KEY": "693a91f6-7xxx-4bc4-97a0-0ec2sifa5aaa"}
 
@@ -65,6 +66,13 @@ WRONG = {
     ),
     "a name that no address has": ({"apps": {"Desk/1": APP}}, "apps"),
     "http elsewhere": ({"endpoints": {"qyapi": "http://qyapi.weixin.qq.com"}}, "this machine only"),
+    "a proxy that is none": ({"endpoints": {"proxy": "proxy:3128"}}, "an HTTP proxy's address"),
+    "a socket elsewhere without TLS": (
+        {"endpoints": {"sockets": "ws://openws.work.weixin.qq.com"}},
+        "this machine only",
+    ),
+    "two of one bot": ({"sockets": {"a": SOCKET, "b": SOCKET}}, "a bot has one connection"),
+    "a bot id": ({"sockets": {"a": SOCKET | {"bot_id": "a b"}}}, "bot_id"),
     "an unknown key": ({"apps": {"desk": APP | {"tokn": "abc"}}}, "tokn"),
 }
 
@@ -78,6 +86,11 @@ def test_what_is_wrong_is_told_in_a_sentence(sections, message):
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8700", "http://localhost:8700/", "https://qyapi.weixin.qq.com"])
 def test_plain_http_leads_to_this_machine(url):
     assert settings(endpoints={"qyapi": url}).endpoints.qyapi == url.rstrip("/")
+
+
+@pytest.mark.parametrize("proxy", ["http://proxy.example.com:3128", "http://10.1.2.3:8080/", "https://${PROXY}:443"])
+def test_a_proxy_may_be_any_host_s(proxy):
+    assert settings(endpoints={"proxy": proxy}).endpoints.proxy == proxy.rstrip("/")
 
 
 def test_no_secret_is_shown():

@@ -10,7 +10,7 @@ from tests.deployments.wecom.town import JPEG, PNG
 DEFAULT = "请用中文简洁描述这张图片的核心内容。"
 
 
-@pytest.mark.parametrize("surface", ["app/desk", "bot/shop"])
+@pytest.mark.parametrize("surface", ["app/desk", "bot/shop", "socket/line"])
 def test_a_picture_with_a_question_is_answered_once(play, surface):
     async def scenario(town):
         await town.users.say(surface, Said("u1", "订单号是多少？", (JPEG,)))
@@ -23,13 +23,14 @@ def test_a_picture_with_a_question_is_answered_once(play, surface):
     play(scenario)
 
 
-@pytest.mark.parametrize("surface", ["app/desk", "bot/shop"])
+@pytest.mark.parametrize("surface", ["app/desk", "bot/shop", "socket/line"])
 @pytest.mark.parametrize("picture_first", [True, False], ids=["picture-first", "question-first"])
 def test_picture_and_question_as_two_messages_are_one_question(play, surface, picture_first):
     async def scenario(town):
         said = [Said("u1", "", (PNG,)), Said("u1", "运单号？")]
         for one in said if picture_first else reversed(said):
             await town.users.say(surface, one)
+        await town.eventually(lambda: "答：运单号？" in town.texts())
         await town.eventually(town.all_ended)
         await town.users.settled()
         assert town.texts().count("答：运单号？") == 1
@@ -38,7 +39,7 @@ def test_picture_and_question_as_two_messages_are_one_question(play, surface, pi
     play(scenario)
 
 
-@pytest.mark.parametrize("surface", ["app/desk", "bot/shop"])
+@pytest.mark.parametrize("surface", ["app/desk", "bot/shop", "socket/line"])
 def test_a_picture_alone_gets_the_default_question_and_a_later_one_refers_to_it(play, surface):
     async def scenario(town):
         await town.users.say(surface, Said("u1", "", (PNG,)))
@@ -121,7 +122,7 @@ def test_events_greet_and_menus_answer(play):
     play(scenario)
 
 
-@pytest.mark.parametrize("surface", ["app/desk", "bot/shop"])
+@pytest.mark.parametrize("surface", ["app/desk", "bot/shop", "socket/line"])
 def test_while_the_service_holds_the_holding_text_comes_at_once_and_the_answer_follows(play, surface):
     async def scenario(town):
         town.model.faults += [Overloaded("full", 0.5)] * 2
@@ -135,7 +136,7 @@ def test_while_the_service_holds_the_holding_text_comes_at_once_and_the_answer_f
     play(scenario)
 
 
-@pytest.mark.parametrize("surface", ["app/desk", "bot/shop"])
+@pytest.mark.parametrize("surface", ["app/desk", "bot/shop", "socket/line"])
 def test_what_fails_for_good_is_told_with_its_reason(play, surface):
     async def scenario(town):
         town.preprocessor.faults.append(ImageBlocked("no"))
@@ -170,7 +171,7 @@ def test_a_callback_that_comes_again_is_the_same_message(play, surface, mode):
     play(scenario, modes={mode})
 
 
-@pytest.mark.parametrize("surface", ["app/desk", "bot/shop"])
+@pytest.mark.parametrize("surface", ["app/desk", "bot/shop", "socket/line"])
 def test_a_picture_that_has_expired_is_told_in_plain_words(play, surface):
     async def scenario(town):
         await town.users.say(surface, Said("u1", "几件？", (JPEG,)))

@@ -5,9 +5,9 @@ The service is the real application over the real pipeline; only preprocessor an
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +57,22 @@ def section(port: int, **changed: dict[str, Any]) -> dict[str, Any]:
                 "pair_window_s": 0.4,
             }
         },
+        "sockets": {
+            "line": {
+                "bot_id": "aibXOfd7AmkLbYaBcQ1234567890",
+                "secret": "l" * 43,
+                "bot_name": "看图",
+                "pair_window_s": 0.4,
+                "retake_pause_s": 0.2,
+            }
+        },
         "robots": {
             "ops": {"url": f"http://127.0.0.1:{port}/cgi-bin/webhook/send?key=693a91f6-7aaa-4bc4-97a0-0ec2caf5aaaa"}
         },
-        "limits": {"poll_s": 0.2, "lease_s": 2.0, "stream_patience_s": 1.5},
+        "limits": {"poll_s": 0.2, "lease_s": 8.0, "stream_patience_s": 1.5},
         "endpoints": {
             "qyapi": f"http://127.0.0.1:{port}",
+            "sockets": f"ws://127.0.0.1:{port}",
             "media": {
                 "ports": [port],
                 "allowed_hosts": ["127.0.0.1"],
@@ -83,11 +93,20 @@ class Town:
     """``seen()`` is what somebody has seen, without users' own words."""
 
     sim: Simulator
+    settings: WecomSettings
+    store_url: str
     service: WecomService
     pipeline: Pipeline
     model: FakeModel
     preprocessor: FakePreprocessor
     url: str
+    servers: list[tuple[uvicorn.Server, "asyncio.Task[None]"]]
+
+    async def restart_wecom(self) -> None:
+        """Every connection breaks, and nobody is there for a moment."""
+        port = self.servers[0][0].config.port
+        await stopped(*self.servers[0])
+        self.servers[0] = await serving(self.sim.app, port)
 
     @property
     def users(self):
@@ -118,6 +137,18 @@ class Town:
             )
             await asyncio.sleep(0.02)
 
+    @asynccontextmanager
+    async def replica(self, clock: Callable[[], float] = time.time) -> AsyncIterator[WecomService]:
+        """Another replica of the service over the same database, without an address of its own."""
+        service = wecom_service(
+            self.settings, StoreSettings(url=self.store_url), Path("/nowhere"), self.pipeline, Fetcher(), {}, clock
+        )
+        service.start()
+        try:
+            yield service
+        finally:
+            await service.stop()
+
     async def all_ended(self):
         """Whether every stored message has come to its end."""
         counts = await self.service.inbox.counts()
@@ -134,9 +165,19 @@ async def serving(app: Any, port: int) -> tuple[uvicorn.Server, "asyncio.Task[No
     return server, task
 
 
+async def stopped(server: uvicorn.Server, task: "asyncio.Task[None]") -> None:
+    server.should_exit = server.force_exit = True
+    await task
+
+
 @asynccontextmanager
 async def town(
-    store_url: str, modes: set[str] | None = None, start: bool = True, **changed: Any
+    store_url: str,
+    modes: set[str] | None = None,
+    start: bool = True,
+    clock: Callable[[], float] = time.time,
+    sim_secret: str = "",
+    **changed: Any,
 ) -> AsyncIterator[Town]:
     """The town, up; down again at the end whatever happens."""
     sim_port, port = free_port(), free_port()
@@ -144,19 +185,23 @@ async def town(
     sim, _, _ = from_section(
         plain_values(settings), f"http://127.0.0.1:{port}", modes if modes is not None else {"req-ids-die"}
     )
+    sim.world.clock = clock
+    if sim_secret:  # WeCom knows another secret of the bot
+        sim.world.sockets["line"] = replace(sim.world.sockets["line"], secret=sim_secret)
     sim.world.poll_s, sim.world.patience_s = 0.05, 5.0
     model, preprocessor = FakeModel(says="答：{}"), FakePreprocessor()
-    pipeline = Pipeline(preprocessor, model, Fetcher(), MemoryRecords(1000), "tuwen-test")
+    fetcher = Fetcher()
+    pipeline = Pipeline(preprocessor, model, fetcher, MemoryRecords(1000), "tuwen-test")
     pipeline.knobs = IngressKnobs(retry_after_s=0.3)
-    service = wecom_service(settings, StoreSettings(url=store_url), Path("/nowhere"), pipeline, Fetcher(), {})
+    service = wecom_service(settings, StoreSettings(url=store_url), Path("/nowhere"), pipeline, fetcher, {}, clock)
     servers = [await serving(sim.app, sim_port), await serving(create_app(pipeline, None, routers(service)), port)]
     if start:
         service.start()
     try:
-        yield Town(sim, service, pipeline, model, preprocessor, f"http://127.0.0.1:{port}")
+        yield Town(
+            sim, settings, store_url, service, pipeline, model, preprocessor, f"http://127.0.0.1:{port}", servers
+        )
     finally:
         await service.stop()
         await sim.calling.close()
-        for server, task in servers:
-            server.should_exit = server.force_exit = True
-            await task
+        await asyncio.gather(*(stopped(server, task) for server, task in servers))

@@ -5,6 +5,7 @@ import re
 import pytest
 import yaml
 
+from benchmarks.wecom_guide import GUIDE, commands_of, config_of
 from serve_app.check import check, resolved
 from serve_app.check.world import ThisMachine
 from serve_app.settings import ROOT
@@ -115,6 +116,16 @@ def test_a_service_that_wecom_cannot_call_by_name_is_told():
     assert "put that name into the Ingress's allowed_hosts" in found
 
 
+def test_a_long_connection_needs_no_public_name_and_its_secret_is_no_less_secret():
+    line = {"bot_id": "aibExample", "secret": "${DESK_SECRET}"}
+    text = config({"sockets": {"line": line}}).replace("- bot.example.com", "")
+    text = text.replace("allowed_hosts:\n", "allowed_hosts: []\n", 1)
+    assert check(text, Machine(environment=SET)) == []
+    assert "sockets.line.secret: warning: stands in the file" in told(
+        {"sockets": {"line": line | {"secret": "s" * 43}}}
+    )
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [
@@ -130,3 +141,11 @@ def test_the_store_is_a_file_or_a_postgresql_whose_password_is_elsewhere(url, me
 
 def test_variables_are_taken_in_the_store_s_address():
     assert told({}, store={"url": "postgresql://bot:${DB_PASSWORD}@db/bot"}, environment={"DB_PASSWORD": "x"}) == ""
+
+
+def test_the_section_of_the_guide_is_fine_as_it_stands_there():
+    assert check(config_of(GUIDE.read_text()), Machine(environment={})) == []
+    assert [command.format("x.yaml") for command in commands_of(GUIDE.read_text())] == [
+        "make serve CONFIG=x.yaml",
+        "python -m serve_app wecom-sim x.yaml",
+    ]
