@@ -168,9 +168,9 @@ def test_the_live_panel_shows_a_burst_and_the_level_falling(page, live):
     page.wait_for_selector("body[data-state=live]")
     assert page.get_attribute("#level", "data-level") == "full"
     page.click("#burst")
+    page.wait_for_function("() => Number(document.getElementById('offered').textContent) > 10")
     page.wait_for_function("() => document.getElementById('level').dataset.level !== 'full'")
     page.wait_for_function("() => document.querySelectorAll('#charts svg [data-series]').length >= 9")
-    page.wait_for_function("() => Number(document.getElementById('offered').textContent) > 10")
     screenshot(page, "live-burst")
     page.emulate_media(color_scheme="dark")
     page.set_viewport_size({"width": 390, "height": 844})
