@@ -18,7 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from benchmarks.autoscaling import ROWS, WORTH_PER_S
+from benchmarks.autoscaling import FULL_ROWS, ROWS, WORTH_PER_S
 from benchmarks.chaos import NO_DASHBOARD, READY_S, Config, of
 from benchmarks.load.__main__ import asked
 from benchmarks.load.arrivals import burst, poisson
@@ -49,6 +49,7 @@ def config_of(policy: str, port: int) -> Config:
     (application,) = config["applications"]
     application["args"]["model"] |= {"device": "cuda", "gpu_fraction": 1.0, "quantization": "none"}
     of(config, "Model")["autoscaling_config"] |= {"min_replicas": LEAST, "max_replicas": MOST, "downscale_delay_s": 20}
+    application["autoscaling_policy"]["policy_kwargs"]["full_cost"] = FULL_ROWS
     if policy == "serve":
         application.pop("autoscaling_policy")
         of(config, "Model")["autoscaling_config"]["target_ongoing_requests"] = ROWS

@@ -36,7 +36,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, bool, str]] = [
     ({f"{KNOBS}.max_pixels": 400_000_000}, f"{KNOBS}.max_pixels", WARNING, "3051 MB to decode"),
     ({"Model.max_ongoing_requests": 8}, "Model.max_ongoing_requests", WARNING, "lets rows lie idle"),
     ({f"{ROWS}.waiting": 2}, "Model.max_ongoing_requests", WARNING, "the engine refuses"),
-    ({"args.preprocess.decode_processes": 16}, "Preprocessor.max_ongoing_requests", WARNING, "decode_processes: 16 lie idle"),
+    ({"args.preprocess.decode_processes": 16, "Preprocessor.max_ongoing_requests": 8}, "Preprocessor.max_ongoing_requests", WARNING, "decode_processes: 16 lie idle"),
     ({"Ingress.max_ongoing_requests": 4}, "Ingress.max_ongoing_requests", WARNING, "fewer than one Model replica"),
     ({"Model.ray_actor_options": {"num_cpus": 1}}, "Model.ray_actor_options", WARNING, "no GPU of their own"),
     ({"Model.ray_actor_options": {"num_cpus": 1}, "args.model.device": "cuda"}, "Model.ray_actor_options", ERROR, "no GPU of their own"),
