@@ -22,7 +22,7 @@ from deployments.model.rows.engine import RowEngine
 from deployments.model.settings import ModelSettings, RowSettings
 
 from .rows.asking import picture, request_to
-from .rows.test_engine import Stepped
+from .rows.stepping import Stepped
 
 ROOT = Path(__file__).resolve().parents[3]
 LAYOUT = PatchLayout(14, 2, 2, (0.5,) * 3, (0.5,) * 3, 1 / 255)

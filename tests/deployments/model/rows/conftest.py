@@ -3,7 +3,10 @@
 import pytest
 
 from deployments.model.reference import ReferenceEngine
+from deployments.model.rows.engine import RowEngine
 from deployments.model.vision_model import VisionModel
+
+from .stepping import SETTINGS, Stepped
 
 SHAPES = [
     {},
@@ -42,3 +45,15 @@ def alone():
     yield ask
     for engine in engines:
         engine.close()
+
+
+@pytest.fixture
+def stepped(loaded):
+    return Stepped(loaded, SETTINGS)
+
+
+@pytest.fixture
+def engine(loaded):
+    engine = RowEngine(loaded, SETTINGS)
+    yield engine
+    engine.close()

@@ -17,7 +17,7 @@ from deployments.model.settings import RowSettings
 from deployments.model.vision_model import VisionModel
 
 from .asking import ending_in, picture, request_to
-from .test_engine import Stepped, greedy_from
+from .stepping import Stepped, greedy_from
 
 SEARCHES = int(os.environ.get("TUWEN_SEARCHES", 500))
 LOT = 10

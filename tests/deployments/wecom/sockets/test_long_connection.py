@@ -1,35 +1,11 @@
-"""The long connection over real WebSockets against the simulator: what breaks recovers, or says what is wrong."""
+"""The long connection itself, by real WebSockets against the simulator: what breaks recovers, or says what is wrong."""
 
 import json
 import time
 
-import pytest
-from websockets.asyncio.client import connect
-
-from deployments.errors import Overloaded
 from serve_app.wecom_sim.users import Said
+from tests.deployments.wecom.sockets.line import LINE, QUICK, connected, counts, foreign, kill
 from tests.deployments.wecom.town import JPEG, PNG
-
-LINE = "socket/line"
-QUICK = {"line": {"heartbeat_s": 0.1}}
-
-
-def counts(service):
-    return service.platforms[LINE].health().counts
-
-
-async def connected(town, service=None):
-    await town.eventually(lambda: (service or town.service).platforms[LINE].link.connected)
-
-
-async def foreign(town):
-    """Another client subscribes for the bot; its connection."""
-    url = town.settings.endpoints.sockets
-    one, socket = town.settings.sockets["line"], await connect(url, proxy=None)
-    body = {"bot_id": one.bot_id, "secret": one.secret.get_secret_value()}
-    await socket.send(json.dumps({"cmd": "aibot_subscribe", "headers": {"req_id": "foreign"}, "body": body}))
-    assert json.loads(await socket.recv())["errcode"] == 0
-    return socket
 
 
 def test_an_eviction_is_alarmed_and_taken_back_a_few_times_an_hour(play, caplog):
@@ -135,58 +111,6 @@ def test_a_greeting_and_unknown_events(play):
     play(scenario)
 
 
-@pytest.mark.parametrize("modes", [{"req-ids-die"}, set()], ids=["request-ids-die", "request-ids-live"])
-def test_a_reconnect_with_an_answer_under_way_answers_once(play, modes):
-    async def scenario(town):
-        async def dropped():
-            town.model.before_answer = None
-            await town.sim.sockets.close("line", 1011)
-            await town.eventually(lambda: counts(town.service).get("closed") == 1)
-            await connected(town)
-
-        await connected(town)
-        town.model.before_answer = dropped
-        await town.users.say(LINE, Said("u1", "单号？", (JPEG,)))
-        await town.eventually(lambda: "答：单号？" in town.texts())
-        await town.eventually(town.all_ended)
-        assert town.texts() == ["答：单号？"]
-        assert [one.kind for one in town.seen()] == ["message" if modes else "stream"]
-
-    play(scenario, modes=modes)
-
-
-def test_while_the_connection_is_away_the_answer_goes_by_its_own_address(play):
-    async def scenario(town):
-        async def away():
-            town.world.sockets.clear()  # nobody can subscribe any more
-            await town.sim.sockets.close("line", 1011)
-            await town.eventually(lambda: not town.service.platforms[LINE].link.connected)
-
-        await connected(town)
-        town.model.before_answer = away
-        await town.users.say(LINE, Said("u1", "单号？", (JPEG,)))
-        await town.eventually(lambda: town.texts() == ["答：单号？"])
-        await town.eventually(town.all_ended)
-
-    play(scenario)
-
-
-def test_a_forgotten_subscription_is_made_again_and_the_answer_comes(play):
-    async def scenario(town):
-        async def forgotten():
-            town.model.before_answer = None
-            town.sim.sockets.live.clear()  # the connection stays, and nothing that it sends is taken
-
-        await connected(town)
-        town.model.before_answer = forgotten
-        await town.users.say(LINE, Said("u1", "单号？", (PNG,)))
-        await town.eventually(lambda: town.texts() == ["答：单号？"])
-        assert counts(town.service)["unsubscribed"] == 1
-        await connected(town)
-
-    play(scenario)
-
-
 def test_heartbeats_find_a_forgotten_subscription(play):
     async def scenario(town):
         await connected(town)
@@ -202,146 +126,6 @@ def test_heartbeats_find_a_forgotten_subscription(play):
         assert counts(town.service)["connections"] == 2
 
     play(scenario, sockets=QUICK)
-
-
-def test_a_stream_that_wecom_takes_no_more_gives_over_to_a_push(play):
-    async def scenario(town):
-        async def expired():
-            for asked in town.sim.sockets.asked.values():
-                asked.stream_began = town.world.clock() - 400
-
-        await connected(town)
-        town.model.before_answer = expired
-        await town.users.say(LINE, Said("u1", "单号？", (JPEG,)))
-        await town.eventually(lambda: town.texts() == ["答：单号？"])
-        await town.eventually(town.all_ended)
-        assert [one.kind for one in town.seen()] == ["message"]
-
-    play(scenario)
-
-
-def test_a_restart_of_wecom_s_server_with_answers_under_way_loses_none_and_makes_no_storm(play):
-    async def scenario(town):
-        async def restarted():
-            town.model.before_answer = None
-            await town.restart_wecom()
-
-        await connected(town)
-        town.model.before_answer = restarted
-        users = [f"u{number}" for number in range(8)]
-        for user in users:
-            await town.users.say(LINE, Said(user, f"{user}？", (JPEG,)))
-        await town.eventually(lambda: all_stored(town))
-        await town.eventually(town.all_ended)
-        found = (await town.service.inbox.counts())[LINE]
-        assert found.get("in_doubt", 0) + found["answered"] == len(users)
-        assert len(town.texts()) == len(set(town.texts())) >= found["answered"]
-        assert found.get("in_doubt", 0) <= 2  # on their way when the server went
-        assert counts(town.service)["connections"] <= 5
-
-    async def all_stored(town):
-        return sum((await town.service.inbox.counts()).get(LINE, {}).values()) == 8
-
-    play(scenario)
-
-
-def test_a_long_answer_ends_its_stream_and_goes_on_as_a_push(play):
-    async def scenario(town):
-        town.model.says = "订单" * 8000
-        await town.users.say(LINE, Said("u1", "全部？", (PNG,)))
-        await town.eventually(lambda: len(town.texts()) == 3)
-        assert "".join(town.texts()) == "订单" * 8000
-        assert [one.kind for one in town.seen()] == ["stream", "message", "message"]
-
-    play(scenario)
-
-
-def test_a_stream_that_must_end_ends_with_text_and_the_answer_follows_as_a_push(play):
-    offset = [0.0]
-
-    async def scenario(town):
-        town.model.faults += [Overloaded("full", 0.2)]
-        await connected(town)
-
-        async def later():
-            if not town.model.faults:
-                await town.eventually(lambda: any("正在为您查询" in one.text for one in town.seen()))
-                offset[0] = 331.0
-                await town.eventually(lambda: any("稍后发送给您" in text for text in town.texts()))
-
-        town.model.before_answer = later
-        await town.users.say(LINE, Said("u1", "何时？", (JPEG,)))
-        await town.eventually(lambda: "答：何时？" in town.texts())
-        await town.eventually(town.all_ended)
-        assert [(one.kind, one.finished) for one in town.seen()] == [
-            ("stream", False),
-            ("stream", True),
-            ("message", True),
-        ]
-
-    play(scenario, clock=lambda: time.time() + offset[0], limits={"lease_s": 600.0})
-
-
-def test_an_acknowledgement_that_is_missing_is_asked_for_again_and_the_answer_comes_once(play, monkeypatch):
-    monkeypatch.setattr("deployments.wecom.sockets.connection.ANSWER_S", 0.3)
-
-    async def scenario(town):
-        await connected(town)
-        town.sim.sockets.acks = False
-        await town.users.say(LINE, Said("u1", "几号？", (PNG,)))
-        await town.eventually(lambda: town.texts() == ["答：几号？"])
-        town.sim.sockets.acks = True
-        await town.eventually(town.all_ended)
-        assert town.texts() == ["答：几号？"]
-        assert (await town.service.inbox.counts())[LINE] == {"answered": 1}
-
-    play(scenario)
-
-
-def test_an_answer_that_is_never_acknowledged_is_in_doubt_and_goes_no_other_way(play, monkeypatch):
-    monkeypatch.setattr("deployments.wecom.sockets.connection.ANSWER_S", 0.2)
-    monkeypatch.setattr("deployments.wecom.sockets.platform.SHUT_S", 0.05)
-
-    async def scenario(town):
-        await connected(town)
-        town.sim.sockets.acks = False
-        await town.users.say(LINE, Said("u1", "几号？", (PNG,)))
-        await town.eventually(lambda: town.texts() == ["答：几号？"])
-        await town.eventually(town.all_ended)
-        assert town.texts() == ["答：几号？"]
-        assert town.world.counts["frame aibot_respond_msg"] == 4
-        assert (await town.service.inbox.counts())[LINE] == {"in_doubt": 1}
-
-    play(scenario)
-
-
-def test_a_push_whose_acknowledgement_is_missing_is_in_doubt_and_not_repeated(play, monkeypatch):
-    monkeypatch.setattr("deployments.wecom.sockets.connection.ANSWER_S", 0.3)
-
-    async def scenario(town):
-        async def dropped():
-            town.model.before_answer = None
-            await town.sim.sockets.close("line", 1011)
-            await town.eventually(lambda: counts(town.service).get("closed") == 1)
-            await connected(town)
-            town.world.response_codes.clear()
-            respond = town.sim.sockets._push
-
-            def push(*frame):
-                town.sim.sockets.acks = False
-                return respond(*frame)
-
-            town.sim.sockets._push = push
-
-        await connected(town)
-        town.model.before_answer = dropped
-        await town.users.say(LINE, Said("u1", "单号？", (JPEG,)))
-        await town.eventually(lambda: town.texts() == ["答：单号？"])
-        await town.eventually(town.all_ended)
-        assert (await town.service.inbox.counts())[LINE] == {"in_doubt": 1}
-        assert (await town.service.outbox.counts())["in_doubt"] == 1
-
-    play(scenario)
 
 
 def test_of_two_replicas_one_holds_the_connection_and_the_other_takes_over(play):
@@ -360,18 +144,6 @@ def test_of_two_replicas_one_holds_the_connection_and_the_other_takes_over(play)
             assert town.world.counts["socket connections"] == 2
 
     play(scenario, limits={"lease_s": 2.0})
-
-
-def kill(service):
-    """The replica stops where it is: it gives no lease back, and its sockets close as a killed process's do."""
-    platform = service.platforms[LINE]
-
-    async def gone(*args):
-        raise ConnectionError("killed")
-
-    service.leases.give_back = service.leases.take = platform._keeper._leases.take = gone
-    for task in service._tasks:
-        task.cancel()
 
 
 def test_a_killed_owner_s_messages_are_answered_by_the_next(play):
@@ -421,19 +193,3 @@ def test_two_bots_in_one_application_have_a_connection_each(play):
         assert town.world.counts["socket connections"] == 2
 
     play(scenario, sockets={"line": {}, "other": {"bot_id": "aibOther", "secret": "o" * 43}})
-
-
-def test_a_push_to_a_group_names_it_letter_by_letter(play):
-    async def scenario(town):
-        async def dropped():
-            town.model.before_answer = None
-            await town.sim.sockets.close("line", 1011)
-            await town.eventually(lambda: counts(town.service).get("closed") == 1)
-            await connected(town)
-
-        await connected(town)
-        town.model.before_answer = dropped
-        await town.users.say(LINE, Said("u1", "单号？", (JPEG,), group="wrGroupABC"))
-        await town.eventually(lambda: town.texts(chat="wrGroupABC") == ["答：单号？"])
-
-    play(scenario)
