@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx2
 
+from deployments.errors import RequestError
 from deployments.wecom.json_envelope import read_json
 from deployments.wecom.secrets import redacted
 
@@ -35,7 +36,7 @@ class Answer:
         """The object it is; None for anything else."""
         try:
             return read_json(self.body)
-        except Exception:
+        except RequestError:
             return None
 
 

@@ -92,7 +92,7 @@ class Qyapi:
             body = await request.json()
             kind = body["msgtype"]
             text = str(body[kind]["content"])
-        except Exception:
+        except (ValueError, KeyError, TypeError):
             return _fault(40008, "invalid message type")
         if not text:
             return _fault(44004, "content is empty")

@@ -1,7 +1,6 @@
 """Who keeps a bot's connection: the replica that holds the bot's lease, for as long as it can prove that it does."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -58,5 +57,10 @@ class Keeper:
             keeping.cancel()
             await asyncio.wait({keeping})
             self._until = 0.0
-            with contextlib.suppress(Exception):
-                await self._leases.give_back(self._name, self._owner)
+            await self._given_back()
+
+    async def _given_back(self) -> None:
+        try:
+            await self._leases.give_back(self._name, self._owner)
+        except Exception as fault:  # it lapses by itself; until then nobody has the bot
+            logger.warning("wecom: the lease %s cannot be given back: %s", self._name, type(fault).__name__)
