@@ -61,8 +61,7 @@ class Patience:
         if await self._answers(replica):
             return
         now = self._clock()
-        if (
-            now - self._hung.get(replica, -math.inf) > ONCE_S
-        ):  # else whoever asked at the same time has found out before
+        # Whoever asked at the same time may have found it out a moment before: that time counts.
+        if now - self._hung.get(replica, -math.inf) > ONCE_S:
             self._hung[replica] = now
         self._fleet.forget(replica)
