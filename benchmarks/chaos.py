@@ -13,13 +13,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 from threading import Timer
-from typing import Any
 
+from benchmarks.cluster import READY_S, Config, Place, of, service_on
 from benchmarks.load.__main__ import asked
 from benchmarks.load.arrivals import poisson, steady
 from benchmarks.load.figures import ANSWERS, HOLDING
@@ -29,13 +28,8 @@ from benchmarks.peers import ours
 from benchmarks.peers.__main__ import prepare_to_end
 from benchmarks.peers.services import free_port
 from benchmarks.process_costs import Seen, tree
-from serve_app.wait import wait
 
 REPLICAS = 2
-READY_S = 240.0
-NO_DASHBOARD = "http://127.0.0.1:1"
-
-Config = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,33 +60,18 @@ def outcome(sent: Sequence[Sent]) -> Outcome:
     )
 
 
-@dataclass(slots=True)
-class Place:
-    """The service on its cluster, and the node that can go."""
+def wait_for_all(place: Place) -> None:
+    """Until everything answers, with all its replicas. Raises NotReady, DeploymentFailed, TimeoutError."""
+    from ray import serve
 
-    cluster: Any
-    spare: Any
-    config: Config
-    url: str
-
-    def deploy(self, config: Config) -> None:
-        from ray.serve._private.api import _get_global_client
-        from ray.serve.schema import ServeDeploySchema
-
-        _get_global_client().deploy_apps(ServeDeploySchema.model_validate(config), _blocking=False)
-
-    def wait(self) -> None:
-        """Until everything answers, with all its replicas. Raises NotReady, DeploymentFailed."""
-        from ray import serve
-
-        wait(self.url, NO_DASHBOARD, READY_S)
-        deadline = time.monotonic() + READY_S
-        while time.monotonic() < deadline:
-            deployments = serve.status().applications["tuwen"].deployments.values()
-            if all(one.replica_states.get("RUNNING", 0) == REPLICAS and one.status == "HEALTHY" for one in deployments):
-                return
-            time.sleep(0.5)
-        raise TimeoutError(f"not all replicas run after {READY_S:.0f} s")
+    place.wait()
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline:
+        deployments = serve.status().applications["tuwen"].deployments.values()
+        if all(one.replica_states.get("RUNNING", 0) == REPLICAS and one.status == "HEALTHY" for one in deployments):
+            return
+        time.sleep(0.5)
+    raise TimeoutError(f"not all replicas run after {READY_S:.0f} s")
 
 
 def processes(role: str) -> list[Seen]:
@@ -107,20 +86,19 @@ def signalled(role: str, number: signal.Signals) -> Callable[[Place], None]:
 
 
 def node_removed(place: Place) -> None:
-    place.cluster.remove_node(place.spare, allow_graceful=False)
-    place.spare = place.cluster.add_node(num_cpus=2)
+    place.lose_node()
 
 
 def knobs_changed(place: Place) -> None:
     """Live: no replica starts anew."""
     of(place.config, "Model")["user_config"]["beam_width"] = 3
-    place.deploy(place.config)
+    place.deploy()
 
 
 def model_changed(place: Place) -> None:
     """Rolling: every replica starts anew, beside those that serve."""
     place.config["applications"][0]["args"]["model"]["rows"]["rows"] = 12
-    place.deploy(place.config)
+    place.deploy()
 
 
 def nothing(_: Place) -> None:
@@ -141,11 +119,6 @@ EVENTS: dict[str, Callable[[Place], None]] = {
 }
 
 
-def of(config: Config, name: str) -> Config:
-    found: Config = next(one for one in config["applications"][0]["deployments"] if one["name"] == name)
-    return found
-
-
 def two_of_each(port: int) -> Config:
     """The shipped config, with two replicas of each deployment and a health check that notices within seconds."""
     config = ours.changed(ours.shipped(), port, None)
@@ -159,36 +132,10 @@ def two_of_each(port: int) -> Config:
     return config
 
 
-@contextmanager
-def place() -> Iterator[Place]:
-    """The service, ready, in this process's own cluster."""
-    os.environ.update(ours.environment())
-    import ray
-    from ray import serve
-    from ray.cluster_utils import Cluster
-
-    config = two_of_each(free_port())
-    http = config["http_options"]
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
-    spare = cluster.add_node(num_cpus=2)
-    ray.init(address=cluster.address, log_to_driver=False, namespace="serve")
-    try:
-        serve.start(
-            proxy_location=config["proxy_location"], http_options=http, controller_options=config["controller_options"]
-        )
-        made = Place(cluster, spare, config, f"http://127.0.0.1:{http['port']}")
-        made.deploy(config)
-        made.wait()
-        yield made
-    finally:
-        serve.shutdown()
-        ray.shutdown()
-        cluster.shutdown()
-
-
 def measure(options: argparse.Namespace) -> Iterator[tuple[str, Outcome]]:
     """Each event, and what became of the requests meanwhile."""
-    with place() as where:
+    with service_on(two_of_each(free_port()), num_cpus=2) as where:
+        wait_for_all(where)
         target = Target(
             where.url, os.getpid(), asked(repeating=False), options.deadline, sends_timeout=False, marks=count()
         )
@@ -199,7 +146,7 @@ def measure(options: argparse.Namespace) -> Iterator[tuple[str, Outcome]]:
             taken = target.open(poisson(steady(options.per_s, options.seconds), seed=number))
             timer.join()
             yield name, outcome(taken.sent)
-            where.wait()
+            wait_for_all(where)
 
 
 def table(found: dict[str, Outcome]) -> str:

@@ -13,23 +13,28 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.cluster import of
 from benchmarks.load.arrivals import poisson, steady
 from benchmarks.load.figures import Figures, figures
 from benchmarks.load.generator import Taken
 from benchmarks.load.plots import lines
+from benchmarks.peers.ours import shipped
 from benchmarks.simulation.costs import COSTS, Costs, Mix
 from benchmarks.simulation.world import Policy, World
 from deployments.contract import Level
 from deployments.model.ladder import LadderKnobs
 from deployments.scaling import Scaling
 
-AS_SHIPPED = Policy(LadderKnobs(), admission=True)
+LADDER = LadderKnobs.model_validate(of(shipped(), "Model")["user_config"]["ladder"])
+AS_SHIPPED = Policy(LADDER, admission=True)
 POLICIES = {
     "both": AS_SHIPPED,
     "ladder only": replace(AS_SHIPPED, collapse=False),
     "collapse only": replace(AS_SHIPPED, ladder=None),
     "neither": replace(AS_SHIPPED, ladder=None, collapse=False),
-    "no hysteresis": replace(AS_SHIPPED, ladder=LadderKnobs(calm_share=0.99, calm_s=0, dwell_s=0)),
+    "no hysteresis": replace(
+        AS_SHIPPED, ladder=LADDER.model_copy(update={"calm_share": 0.99, "calm_s": 0, "dwell_s": 0})
+    ),
     "unbounded": Policy(),
     "bounded": Policy(bound=40),
     "codel": Policy(codel=True),

@@ -11,15 +11,15 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from benchmarks.autoscaling import FULL_ROWS, ROWS, WORTH_PER_S
-from benchmarks.chaos import NO_DASHBOARD, READY_S, Config, of
+from benchmarks.cluster import Config, of, service_on
 from benchmarks.load.__main__ import asked
 from benchmarks.load.arrivals import burst, poisson
 from benchmarks.load.figures import ANSWERS, HOLDING
@@ -27,7 +27,6 @@ from benchmarks.load.sessions import Target
 from benchmarks.peers import ours
 from benchmarks.peers.__main__ import prepare_to_end
 from benchmarks.peers.services import free_port
-from serve_app.wait import wait
 
 LEAST, MOST = 1, 4
 
@@ -56,33 +55,6 @@ def config_of(policy: str, port: int) -> Config:
     return config
 
 
-@contextmanager
-def service(policy: str) -> Iterator[str]:
-    """Its address, once it is ready, in this process's own cluster."""
-    os.environ.update(ours.environment())
-    import ray
-    from ray import serve
-    from ray.cluster_utils import Cluster
-    from ray.serve._private.api import _get_global_client
-    from ray.serve.schema import ServeDeploySchema
-
-    config = config_of(policy, free_port())
-    http = config["http_options"]
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 2})
-    cluster.add_node(num_cpus=2, num_gpus=2)
-    ray.init(address=cluster.address, log_to_driver=False, namespace="serve")
-    try:
-        serve.start(proxy_location="HeadOnly", http_options=http, controller_options=config["controller_options"])
-        _get_global_client().deploy_apps(ServeDeploySchema.model_validate(config), _blocking=False)
-        url = f"http://127.0.0.1:{http['port']}"
-        wait(url, NO_DASHBOARD, READY_S)
-        yield url
-    finally:
-        serve.shutdown()
-        ray.shutdown()
-        cluster.shutdown()
-
-
 class Counting(threading.Thread):
     """Looks each second how many model replicas run, until told to end."""
 
@@ -100,10 +72,7 @@ class Counting(threading.Thread):
 
 def found_of(replicas: list[int], sent: Sequence[Any], before_s: float) -> Found:
     levels = {level: sum(one.level == level for one in sent) for level in (*ANSWERS, HOLDING)}
-    faults: dict[str, int] = {}
-    for one in sent:
-        if one.fault:
-            faults[one.fault] = faults.get(one.fault, 0) + 1
+    faults = dict(Counter(one.fault for one in sent if one.fault))
     return Found(
         replicas, levels, faults, first(replicas, 2) - before_s, first(replicas, MOST) - before_s, ups(replicas)
     )
@@ -121,8 +90,8 @@ def ups(replicas: Sequence[int]) -> int:
 
 
 def measured(policy: str, options: argparse.Namespace) -> Found:
-    with service(policy) as url:
-        target = Target(url, os.getpid(), asked(repeating=False), 10, sends_timeout=False, marks=count())
+    with service_on(config_of(policy, free_port()), num_cpus=2, num_gpus=2) as place:
+        target = Target(place.url, os.getpid(), asked(repeating=False), 10, sends_timeout=False, marks=count())
         target.closed(2, 0.0, 3.0)
         counting = Counting()
         counting.start()
